@@ -1,0 +1,1 @@
+//! The controller (target) side of NVMe over Fabrics: subsystems, namespaces, discovery

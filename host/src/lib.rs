@@ -1,0 +1,1 @@
+//! The host (initiator) side of NVMe over Fabrics: association, reconnect, clients

@@ -1,0 +1,1 @@
+//! An in-memory transport with virtual time, and decorators for any transport

@@ -1,0 +1,1 @@
+//! NVMe/TCP: PDU codec, sans-io connection, socket engine, accelerator seam

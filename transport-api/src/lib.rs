@@ -1,0 +1,1 @@
+//! The transport interface of nvmf: engines, buffers, limits, selection
