@@ -1,0 +1,79 @@
+//! What a namespace stores its blocks in: the [`Backend`] trait, the operations it takes and how they end.
+//!
+//! A backend never blocks the thread that submits. It ends an operation at once ([`Progress::Done`]) or keeps the [`Ticket`] and
+//! ends it later from any thread; late ends collect in the submitting thread's [`Finished`] queue, which wakes that thread.
+//! Memory moves in with the operation and out with its result, so no lock and no copy is forced on anybody.
+//!
+//! Operations of one backend run concurrently and unordered, as NVMe commands do (NVMe Base 2.0 §3.4.1). The one promise: a
+//! [`Operation::Flush`] covers every write that ended before the flush was submitted (NVMe NVM Command Set 1.0 §3.2.1).
+//! What is deliberately absent: NSIDs, queues, commands (the session translates) and fused operations.
+//! Start at [`Backend`].
+
+use std::fmt;
+
+use nvmf_wire::Status;
+
+mod finish;
+mod geometry;
+mod operation;
+
+pub use finish::{Finish, Finished, Kept, Ticket};
+pub use geometry::{BlockSize, Geometry, Identity, Optimal};
+pub use operation::{BlockRange, Operation};
+
+use nvmf_transport::{Buffer, Gather, Memory, Pool};
+
+/// How an operation ended: the data of a read (empty for everything else), or why it failed.
+pub type Outcome = Result<Gather, Status>;
+
+/// What [`Backend::submit`] answers.
+#[derive(Debug)]
+#[must_use]
+pub enum Progress {
+    /// The operation has ended. The ticket was not kept and will not finish.
+    Done(Outcome),
+    /// The ticket was kept and will finish exactly once.
+    Pending,
+}
+
+impl From<Status> for Progress {
+    fn from(status: Status) -> Self {
+        Self::Done(Err(status))
+    }
+}
+
+/// Where a backend takes the memory for the data of a read that it does not hold itself.
+pub trait Buffers {
+    /// A buffer of `len` bytes, or of a smaller multiple of 4096 (the backend then asks again for the rest). Page-aligned.
+    /// Its contents are anything. `None` when there is none to be had now: the operation then ends with Command Interrupted.
+    fn take(&mut self, len: usize) -> Option<Buffer>;
+}
+
+impl Buffers for &Pool {
+    fn take(&mut self, len: usize) -> Option<Buffer> {
+        let mut buffer = Pool::take(self)?;
+        buffer.truncate(len);
+        Some(buffer)
+    }
+}
+
+impl Buffers for &dyn Memory {
+    fn take(&mut self, len: usize) -> Option<Buffer> {
+        self.allocate(len).ok()
+    }
+}
+
+/// Storage for the blocks of one namespace. Shared by every engine thread.
+pub trait Backend: Send + Sync + fmt::Debug {
+    /// Size, block size and traits. Constant for the life of the backend.
+    fn geometry(&self) -> &Geometry;
+
+    /// What it is, for people: `ram, 1073741824 bytes`, `file /srv/disk.img`.
+    fn describe(&self) -> String;
+
+    /// Starts an operation; never blocks for longer than a memory copy takes.
+    ///
+    /// The caller has checked it ([`Operation::check`]); a backend answers an unchecked one with a status all the same.
+    /// A failure is an NVMe status here and one (rate-limited) log line in the backend.
+    fn submit(&self, operation: Operation, buffers: &mut dyn Buffers, ticket: Ticket<'_>) -> Progress;
+}
