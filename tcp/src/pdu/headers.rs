@@ -15,7 +15,7 @@ use super::{
     violation::FatalErrorStatus,
 };
 
-/// What every PDU starts with (NVMe/TCP Transport 1.0 §3.6.1).
+/// What every PDU starts with (NVMe/TCP Transport 1.0 §3.6.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct CommonHeader {

@@ -86,6 +86,7 @@ impl Default for ControllerTerms {
     }
 }
 
+// spec: TCP-IC-23
 /// What both sides of a connection agreed upon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Negotiated {
@@ -163,7 +164,7 @@ impl HostTerms {
         // spec: TCP-IC-14
         let controller_alignment =
             Alignment::new(response.cpda).ok_or(Violation::DataAlignment(response.cpda))?;
-        // spec: TCP-IC-15
+        // spec: TCP-IC-15, TCP-DG-01
         let offered = self.offered().bits();
         if response.dgst & !offered != 0 {
             return Err(Violation::DigestNotOffered {
@@ -175,7 +176,7 @@ impl HostTerms {
         check_required(self.header_digest, self.data_digest, digests)?;
         // spec: TCP-IC-16
         let max_h2c_data = response.maxh2cdata.get();
-        if max_h2c_data < MAXH2CDATA_MIN || max_h2c_data % 4 != 0 {
+        if max_h2c_data < MAXH2CDATA_MIN || !max_h2c_data.is_multiple_of(4) {
             return Err(Violation::MaxH2cData(max_h2c_data));
         }
         Ok(Negotiated {
@@ -204,7 +205,7 @@ impl ControllerTerms {
         }
         // spec: TCP-IC-07
         let host_alignment = Alignment::new(request.hpda).ok_or(Violation::DataAlignment(request.hpda))?;
-        // spec: TCP-IC-08, TCP-IC-15
+        // spec: TCP-IC-08, TCP-IC-15, TCP-DG-01
         let offered = Digests::from_bits(request.dgst);
         let digests = Digests {
             header: offered.header && self.header_digest.wanted(),
@@ -217,7 +218,7 @@ impl ControllerTerms {
             controller_alignment: self.alignment,
             // spec: TCP-IC-09
             max_r2t: NonZeroU32::MIN.saturating_add(request.maxr2t.get()),
-            // spec: TCP-IC-16
+            // spec: TCP-IC-16, TCP-IC-25
             max_h2c_data: (self.max_h2c_data & !3).clamp(MAXH2CDATA_MIN, DATA_MAX & !3),
         };
         // spec: TCP-IC-10, TCP-IC-11, TCP-IC-13, TCP-IC-14
@@ -234,6 +235,7 @@ impl ControllerTerms {
     }
 }
 
+// spec: TCP-IC-18, TCP-IC-20
 fn check_required(header: DigestPolicy, data: DigestPolicy, found: Digests) -> Result<(), Violation> {
     let required = Digests {
         header: header.required(),

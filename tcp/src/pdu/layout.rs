@@ -92,7 +92,7 @@ impl Layout {
     /// `data_len` is at most [`DATA_MAX`]; more is cut to it.
     #[inline]
     pub const fn new(kind: Kind, digests: Digests, alignment: Alignment, data_len: u32) -> Self {
-        // spec: TCP-CH-07, TCP-CH-09, TCP-DG-07, TCP-PAD-01
+        // spec: TCP-CH-07, TCP-CH-09, TCP-DG-07, TCP-PAD-01, TCP-PAD-03, TCP-PAD-04, TCP-CMD-06
         debug_assert!(data_len <= DATA_MAX && (data_len == 0 || kind.carries_data()));
         let header_digest = digests.header && !kind.is_outside_negotiation();
         let header_end = header_end(kind.header_len(), header_digest);

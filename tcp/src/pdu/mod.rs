@@ -28,7 +28,7 @@ pub use terminate::TermReq;
 pub use types::{Flags, Kind, PduType, Role};
 pub use violation::{FatalErrorStatus, Report, Violation};
 
-/// Bytes of the common header every PDU starts with (NVMe/TCP Transport 1.0 §3.6.1).
+/// Bytes of the common header every PDU starts with (NVMe/TCP Transport 1.0 §3.6.2.1).
 pub const COMMON_HEADER_LEN: usize = 8;
 /// Bytes of a header digest or a data digest.
 pub const DIGEST_LEN: usize = 4;

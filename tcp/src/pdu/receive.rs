@@ -1,7 +1,7 @@
 //! The one validator of what a peer sends.
 //!
-//! [`Header::parse`] judges the common header in wire order, so that the lowest wrong field is the one reported
-//! (NVMe/TCP Transport 1.0 §3.5); after it, every length is known and bounded by what this side negotiated.
+//! [`Header::parse`] judges the common header in wire order, because the lowest wrong field is the one to report
+//! (NVMe/TCP Transport 1.0 §3.6.2.4, FEI); after it, every length is known and bounded by what this side negotiated.
 //! [`Incoming::parse`] then reads the type's own header where it lies. Both are pure functions of bytes and
 //! [`Receiver`]. Whether a PDU fits what went before is the connection's question.
 
@@ -96,6 +96,7 @@ impl Header {
     /// Judges the first eight bytes of a PDU. The first wrong field, in wire order, is the one reported.
     #[inline]
     pub fn parse(bytes: &[u8; COMMON_HEADER_LEN], receiver: &Receiver) -> Result<Header, Violation> {
+        // spec: TCP-CH-01, TCP-CH-12, TCP-CH-13
         let [pdu_type, flags, hlen, pdo, p0, p1, p2, p3] = *bytes;
         let plen = u32::from_le_bytes([p0, p1, p2, p3]);
         let flags = Flags(flags);
@@ -121,6 +122,7 @@ impl Header {
         }
         let header_end = header_end(kind.header_len(), header_digest);
         let limit = receiver.data_limit(kind);
+        // spec: TCP-CH-11
         // A PLEN that no PDU can have says nothing about the fields before it, unless PDO claims data.
         let longest = u64::from(limit) + u64::from(u8::MAX) + DIGEST_LEN as u64;
         let has_data = plen > u32::from(header_end) && (pdo != 0 || u64::from(plen) <= longest);
@@ -144,7 +146,7 @@ impl Header {
         let offset = Violation::DataOffset { kind, found: pdo };
         let length = Violation::PduLength { kind, found: plen };
         if !kind.carries_data() {
-            // spec: TCP-CH-10
+            // spec: TCP-CH-10, TCP-RSP-02
             if pdo != 0 {
                 return Err(offset);
             }
@@ -164,12 +166,13 @@ impl Header {
             return Err(offset);
         }
         if !has_data {
-            // spec: TCP-CH-07, TCP-CH-08, TCP-CH-11, TCP-DG-04
+            // spec: TCP-CH-07, TCP-CH-08, TCP-DG-04, TCP-C2H-17, TCP-H2C-15
             if pdo != 0 && pdo != header_end && plen == u32::from(header_end) {
                 return Err(offset);
             }
-            let may_be_empty = kind == Kind::CapsuleCmd && !data_digest;
-            if plen != u32::from(header_end) || !may_be_empty {
+            // A capsule without data may have DDGSTF set all the same: the digest is there only if data is
+            // (§3.6.2.6). H2CData and C2HData always carry data.
+            if plen != u32::from(header_end) || kind != Kind::CapsuleCmd {
                 return Err(length);
             }
             let layout = Layout::without_data(kind, header_digest);

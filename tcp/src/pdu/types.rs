@@ -25,7 +25,7 @@ impl Role {
     }
 }
 
-/// PDU type as found on the wire; any value can be held (NVMe/TCP Transport 1.0 §3.6.1).
+/// PDU type as found on the wire; any value can be held (NVMe/TCP Transport 1.0 §3.3, Figure 10).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(transparent)]
 pub struct PduType(pub u8);

@@ -41,6 +41,7 @@ impl FatalErrorStatus {
         self.0.get()
     }
 
+    // spec: TCP-ERR-14, TCP-TRM-07
     /// The specification's name; value 5 depends on who sent the termination request.
     pub const fn name(self, sender: Role) -> &'static str {
         match (self.value(), sender) {
@@ -246,7 +247,7 @@ pub enum Violation {
         /// CCCID as received.
         found: u16,
     },
-    /// Data that does not continue where the transfer stands. Found by the connection.
+    /// Data inside of the transfer's range that does not continue where the transfer stands. Found by the connection.
     #[error("data at offset {found}, expected {expected}")]
     DataOutOfOrder {
         /// The next offset of the transfer.
@@ -254,8 +255,8 @@ pub enum Violation {
         /// DATAO as received.
         found: u32,
     },
-    /// Data beyond the end of the R2T or of the command's buffer. Found by the connection.
-    #[error("data up to {end}, the transfer ends at {limit}")]
+    /// Data outside of the range of its R2T or of the command's buffer. Found by the connection.
+    #[error("data up to {end}, outside of the transfer, which ends at {limit}")]
     DataBeyondTransfer {
         /// One past the last byte of the data.
         end: u64,
@@ -326,6 +327,7 @@ mod field {
     pub(super) const DGST: u32 = 11;
     pub(super) const MAXH2CDATA: u32 = 12;
     pub(super) const CCCID: u32 = 8;
+    pub(super) const TTAG: u32 = 10;
     pub(super) const R2TL: u32 = 16;
     /// CID within the completion queue entry (bytes 12 and 13) of a CapsuleResp.
     pub(super) const CQE_CID: u32 = 8 + 12;
@@ -337,7 +339,7 @@ impl Violation {
         use FatalErrorStatus as Fes;
         use Violation as V;
         let (fes, fei) = match *self {
-            // spec: TCP-ERR-04
+            // spec: TCP-ERR-04, TCP-IC-17, TCP-IC-19
             V::UnknownType(_) | V::WrongDirection(_) => (Fes::INVALID_HEADER_FIELD, field::PDU_TYPE),
             V::ReservedFlags { .. }
             | V::HeaderDigestFlag { .. }
@@ -354,24 +356,24 @@ impl Violation {
             V::DigestNotOffered { .. } => (Fes::INVALID_HEADER_FIELD, field::DGST),
             V::MaxH2cData(_) => (Fes::INVALID_HEADER_FIELD, field::MAXH2CDATA),
             V::EmptyR2t => (Fes::INVALID_HEADER_FIELD, field::R2TL),
+            V::UnsolicitedData { .. } => (Fes::INVALID_HEADER_FIELD, field::TTAG),
             V::UnknownCommand { .. } => (Fes::INVALID_HEADER_FIELD, field::CCCID),
             V::UnknownCompletion { .. } => (Fes::INVALID_HEADER_FIELD, field::CQE_CID),
             // spec: TCP-ERR-05
             V::NotInitialized(_)
             | V::AlreadyInitialized(_)
-            | V::UnsolicitedData { .. }
             | V::TransferCommand { .. }
             | V::UnexpectedTransfer { .. }
+            | V::DataOutOfOrder { .. }
+            | V::R2tOutOfOrder { .. }
             | V::QueueOverrun { .. } => (Fes::SEQUENCE_ERROR, 0),
             // spec: TCP-ERR-06
             V::HeaderDigest { received, .. } => (Fes::HEADER_DIGEST_ERROR, received),
             // spec: TCP-ERR-07
             V::C2hDataLimit { .. }
             | V::RangeOverflow { .. }
-            | V::DataOutOfOrder { .. }
             | V::DataBeyondTransfer { .. }
-            | V::R2tBeyondCommand { .. }
-            | V::R2tOutOfOrder { .. } => (Fes::DATA_OUT_OF_RANGE, 0),
+            | V::R2tBeyondCommand { .. } => (Fes::DATA_OUT_OF_RANGE, 0),
             // spec: TCP-ERR-08, TCP-ERR-09
             V::InCapsuleLimit { .. } | V::H2cDataLimit { .. } | V::R2tLimit { .. } => {
                 (Fes::LIMIT_EXCEEDED, 0)
