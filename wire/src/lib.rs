@@ -14,15 +14,27 @@ extern crate std;
 #[macro_use]
 mod macros;
 
+pub mod admin;
+pub mod ascii;
 pub mod cid;
 pub mod cqe;
+pub mod event;
+pub mod fabrics;
+pub mod feature;
+pub mod identify;
+pub mod io;
+pub mod log;
+pub mod nqn;
 pub mod opcode;
+pub mod property;
 pub mod sgl;
 pub mod sqe;
 pub mod status;
 
+pub use ascii::Ascii;
 pub use cid::Cid;
 pub use cqe::Cqe;
+pub use nqn::{DISCOVERY_NQN, Nqn, NqnError, NqnField};
 pub use opcode::{AdminOpcode, DataDirection, FabricsType, IoOpcode};
 pub use sgl::{Sgl, SglDescriptor, SglError};
 pub use sqe::Sqe;

@@ -1,7 +1,7 @@
 //! The submission queue entry (NVMe Base 2.0 §3.3.3.1; as a command capsule NVMe-oF 1.1 §2.1).
 //!
 //! [`Sqe`] is the common form of every command. What the command dwords of one command mean is in its own module:
-//! `fabrics`, `identify`, `log`, `feature`, `io`, `admin`.
+//! [`crate::fabrics`], [`crate::identify`], [`crate::log`], [`crate::feature`], [`crate::io`], [`crate::admin`].
 
 use crate::opcode::FABRICS;
 use crate::{AdminOpcode, Cid, DataDirection, FabricsType, IoOpcode, SglDescriptor};

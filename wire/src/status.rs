@@ -165,6 +165,8 @@ statuses! { KNOWN, common_text:
     FAST_COPY_NOT_POSSIBLE = 1 0x86, "Fast Copy Not Possible", "the copy cannot be done fast";
     OVERLAPPING_IO_RANGE = 1 0x87, "Overlapping I/O Range", "source and destination overlap";
     INSUFFICIENT_RESOURCES = 1 0x89, "Insufficient Resources", "the controller has not enough resources for the copy";
+    INVALID_ZONE_OPERATION_REQUEST = 1 0xB6, "Invalid Zone Operation Request", "the zone does not allow the operation";
+    ZRWA_RESOURCES_UNAVAILABLE = 1 0xB7, "ZRWA Resources Unavailable", "no zone random write area is left";
     ZONED_BOUNDARY_ERROR = 1 0xB8, "Zoned Boundary Error", "the command crosses the end of a zone";
     ZONE_IS_FULL = 1 0xB9, "Zone Is Full", "the zone is full";
     ZONE_IS_READ_ONLY = 1 0xBA, "Zone Is Read Only", "the zone is read only";
