@@ -61,4 +61,4 @@ impl Default for Crc32c {
 
 #[cfg(test)]
 #[path = "digest_tests.rs"]
-mod tests;
+pub(crate) mod tests;

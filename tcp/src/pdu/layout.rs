@@ -99,7 +99,7 @@ impl Layout {
         if data_len == 0 || !kind.carries_data() {
             return Self::without_data(kind, header_digest);
         }
-        // At most 76 rounded up to a multiple of 128: fits.
+        // At most 76 rounded up to a multiple of at most 128: fits (ENCODED_MAX).
         let pdo = header_end.next_multiple_of(alignment.bytes());
         let data_len = if data_len > DATA_MAX { DATA_MAX } else { data_len };
         Self::with_data(kind, header_digest, pdo, data_len, digests.data)

@@ -38,11 +38,15 @@ pub const TERM_REQ_HEADER_LEN: usize = 24;
 pub const TERM_REQ_DATA_MAX: usize = 128;
 /// Longest termination request.
 pub const TERM_REQ_MAX: usize = TERM_REQ_HEADER_LEN + TERM_REQ_DATA_MAX;
-/// Most bytes that [`Sender`] writes for one PDU: header, header digest and padding up to the largest alignment.
-pub const ENCODED_MAX: usize = 128;
+/// Most bytes that [`Sender`] writes for one PDU: header, header digest and padding. Alignments are no powers of two,
+/// so the worst is a command's 76 bytes brought to twice 72, not to 128.
+pub const ENCODED_MAX: usize = 144;
 /// In-capsule data that a controller accepts on every admin queue.
 pub const ADMIN_IN_CAPSULE: u32 = 8192;
 /// The least MAXH2CDATA a controller may announce.
 pub const MAXH2CDATA_MIN: u32 = 4096;
 /// Most data bytes put in one PDU, so that PLEN with header, padding and digests still fits its 32 bits.
 pub const DATA_MAX: u32 = u32::MAX - 1023;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,549 @@
+//! The host's end of a connection.
+//!
+//! A command lives in a slot named by its CID from `submit` until its completion. Its buffer never leaves the slot: data to
+//! send is referred to by CID and offset, data that arrives is placed in it. So a completion that comes while data of the
+//! command is still waiting to be sent is held back until that has left.
+
+use std::time::Instant;
+
+use nvmf_transport::{
+    CloseReason, Close, Command, CommandSlots, Data, Error, HostEvent, Misuse, QueueId, QueueInfo, QueueSettings, Refused,
+};
+use nvmf_wire::{Cid, Cqe, Psdt, SglDescriptor, Status};
+
+use super::{
+    link::{Life, Link, Patience},
+    negotiate::take_response,
+    receive::{Flow, Protocol, Receive},
+    send::{INLINE, Slices},
+};
+use crate::{
+    digest::Crc32c,
+    pdu::{
+        ADMIN_IN_CAPSULE, C2hData, DataToController, Header, HostTerms, Incoming, Kind, Negotiated, R2t, Receiver, Role,
+        Violation,
+    },
+};
+
+/// What a host's connection has to know.
+#[derive(Clone, Copy, Debug)]
+pub struct HostSetup {
+    /// The queue's name in events.
+    pub queue: QueueId,
+    /// Entries of the submission queue.
+    pub depth: u16,
+    /// In-capsule data the controller takes once Connect is done.
+    pub in_capsule: u32,
+    /// The most data of one command.
+    pub max_transfer: u32,
+    /// How long to wait for what.
+    pub patience: Patience,
+}
+
+/// One queue pair, seen from the host.
+#[derive(Debug)]
+pub struct HostConn {
+    receive: Receive,
+    side: Side,
+}
+
+#[derive(Debug)]
+struct Side {
+    setup: HostSetup,
+    terms: HostTerms,
+    link: Link<Part>,
+    commands: CommandSlots<Pending>,
+    /// Commands that may be outstanding at a time.
+    room: usize,
+    /// In-capsule data of one command.
+    in_capsule: u32,
+    /// Where the data of the current C2HData belongs.
+    landing: Option<Landing>,
+    fresh: bool,
+}
+
+/// Data to send, in a command's buffer.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    cid: Cid,
+    start: usize,
+    /// Whether the answer to an R2T ends with it.
+    ends_r2t: bool,
+}
+
+/// An outstanding command.
+#[derive(Debug)]
+struct Pending {
+    cookie: u64,
+    data: Data,
+    /// Whether the controller fetches the data.
+    fetched: bool,
+    /// Bytes received, or asked for by R2T: where the next must start.
+    progress: u32,
+    /// LAST_PDU was seen.
+    all_received: bool,
+    /// A data digest was wrong.
+    corrupt: bool,
+    /// R2Ts not fully answered.
+    r2ts: u32,
+    /// Parts of the buffer that wait to be sent.
+    unsent: u32,
+    /// The completion, if it came before all parts had left.
+    held: Option<Cqe>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Landing {
+    cid: Cid,
+    at: usize,
+    len: usize,
+    success: bool,
+}
+
+impl HostConn {
+    /// A connection that has not sent ICReq yet and must be negotiated before `deadline`.
+    pub fn new(setup: HostSetup, deadline: Instant) -> Self {
+        let depth = setup.depth.max(2);
+        let side = Side {
+            setup,
+            terms: HostTerms::default(),
+            link: Link::new(Role::Host, deadline, setup.patience),
+            commands: CommandSlots::new(depth),
+            room: usize::from(depth) - 1,
+            in_capsule: ADMIN_IN_CAPSULE,
+            landing: None,
+            fresh: false,
+        };
+        Self { receive: Receive::new(), side }
+    }
+
+    /// A connection that somebody else has negotiated.
+    pub fn negotiated(setup: HostSetup, negotiated: Negotiated, now: Instant) -> Self {
+        let mut conn = Self::new(setup, now);
+        conn.side.establish(negotiated);
+        conn
+    }
+
+    /// Sends ICReq.
+    pub fn start(&mut self, terms: HostTerms) {
+        self.side.terms = terms;
+        self.side.link.request(&terms);
+    }
+
+    /// What was negotiated, once it is.
+    pub fn negotiated_terms(&self) -> Option<&Negotiated> {
+        self.side.link.negotiated.as_ref()
+    }
+
+    /// Whether negotiation ended since this was last asked.
+    pub fn take_established(&mut self) -> bool {
+        std::mem::take(&mut self.side.fresh)
+    }
+
+    /// What Connect settled.
+    pub fn configure(&mut self, settings: &QueueSettings) -> Result<(), Misuse> {
+        let slots = self.side.setup.depth.max(2);
+        if settings.depth > slots || settings.depth < 2 {
+            return Err(Misuse::Parameter);
+        }
+        // spec: TCP-QUE-07
+        // With flow control the queue is a ring, which is full when one entry is left.
+        self.side.room = usize::from(settings.depth) - usize::from(settings.sq_flow_control);
+        // spec: TCP-CMD-03
+        self.side.in_capsule = match settings.kind {
+            nvmf_transport::QueueKind::Admin => ADMIN_IN_CAPSULE,
+            nvmf_transport::QueueKind::Io(_) => self.side.setup.in_capsule,
+        };
+        Ok(())
+    }
+
+    /// Takes a command.
+    pub fn submit(&mut self, command: Command) -> Result<Cid, Refused<Command>> {
+        self.side.submit(command)
+    }
+
+    /// Commands outstanding.
+    pub fn outstanding(&self) -> usize {
+        self.side.commands.len()
+    }
+
+    /// Where the next bytes from the peer belong, in order; the same `scratch`, unchanged, goes into
+    /// [`received`](Self::received).
+    #[inline]
+    pub fn targets<'a>(&'a mut self, scratch: &'a mut [u8]) -> [&'a mut [u8]; 2] {
+        if self.side.link.life != Life::Open {
+            return [&mut [], scratch];
+        }
+        let side = &mut self.side;
+        self.receive.targets(|| side.sink(), scratch)
+    }
+
+    /// `n` bytes arrived in the targets.
+    #[inline]
+    pub fn received(&mut self, n: usize, scratch: &[u8], now: Instant, events: &mut Vec<HostEvent>) {
+        // spec: TCP-ERR-01
+        if self.side.link.life != Life::Open {
+            return;
+        }
+        let mut pass = Pass { side: &mut self.side, events };
+        if let Err(fault) = self.receive.received(n, scratch, &mut pass) {
+            let link = &mut self.side.link;
+            match link.negotiated.is_none().then(|| link.stranger(&fault)).flatten() {
+                Some(reason) => link.over(reason),
+                None => link.violated(&fault, now),
+            }
+        }
+    }
+
+    /// The peer closed its direction.
+    pub fn peer_closed(&mut self) {
+        let link = &mut self.side.link;
+        let partial = self.receive.partial();
+        match link.negotiated.is_none().then(|| link.stranger_closed(partial)).flatten() {
+            Some(reason) => link.over(reason),
+            None => link.peer_closed(self.receive.mid_pdu()),
+        }
+    }
+
+    /// The byte stream failed.
+    pub fn failed(&mut self, error: Error) {
+        self.side.link.over(CloseReason::Failed(error));
+    }
+
+    /// Whether bytes wait to be sent.
+    #[inline]
+    pub fn has_output(&self) -> bool {
+        !self.side.link.send.is_empty()
+    }
+
+    /// What one system call should send.
+    #[inline]
+    pub fn gather<'a>(&'a self, slices: &mut Slices<'a>) {
+        let commands = &self.side.commands;
+        self.side.link.send.gather(
+            |part, len| match commands.get(part.cid).map(|pending| &pending.data) {
+                Some(Data::ToController(buffer)) => buffer.get(part.start..part.start + len).unwrap_or_default(),
+                // Not reached: a command with parts in the queue keeps its slot and its buffer.
+                _ => &[],
+            },
+            slices,
+        );
+    }
+
+    /// `n` more bytes have left.
+    #[inline]
+    pub fn wrote(&mut self, n: usize, now: Instant, events: &mut Vec<HostEvent>) {
+        let Side { link, commands, setup, .. } = &mut self.side;
+        link.send.wrote(n, |part| {
+            let Some(pending) = commands.get_mut(part.cid) else { return };
+            pending.unsent -= 1;
+            pending.r2ts -= u32::from(part.ends_r2t);
+            if pending.unsent == 0
+                && let Some(cqe) = pending.held
+            {
+                complete(commands, setup.queue, part.cid, cqe, true, events);
+            }
+        });
+        link.note_output(now);
+    }
+
+    /// The socket takes nothing at the moment.
+    pub fn blocked(&mut self, now: Instant) {
+        self.side.link.note_blocked(now);
+    }
+
+    /// What to do with the socket.
+    #[inline]
+    pub fn life(&self) -> Life {
+        self.side.link.life
+    }
+
+    /// When [`expire`](Self::expire) wants to be called.
+    #[inline]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.side.link.deadline()
+    }
+
+    /// Ends what has been waited for long enough.
+    pub fn expire(&mut self, now: Instant) {
+        self.side.link.expire(now, self.receive.mid_pdu());
+    }
+
+    /// Ends the queue.
+    pub fn close(&mut self, how: Close, now: Instant) {
+        match how {
+            Close::AfterFlush if self.side.link.negotiated.is_some() => {
+                self.side.link.drain(CloseReason::Requested, now);
+            }
+            _ => self.side.link.over(CloseReason::Requested),
+        }
+    }
+
+    /// Gives back everything that is outstanding, then the end.
+    pub fn finish(&mut self, events: &mut Vec<HostEvent>) {
+        let Side { setup: HostSetup { queue, .. }, commands, link, .. } = &mut self.side;
+        // spec: TCP-QUE-10
+        events.extend(commands.drain().map(|Pending { cookie, data, .. }| HostEvent::Aborted {
+            queue: *queue,
+            cookie,
+            data,
+        }));
+        events.push(HostEvent::Closed { queue: *queue, reason: link.take_reason() });
+    }
+
+    /// The event that says the queue is up.
+    pub fn announce(&self, info: Box<QueueInfo>) -> HostEvent {
+        HostEvent::Connected { queue: self.side.setup.queue, info }
+    }
+}
+
+impl Side {
+    fn establish(&mut self, negotiated: Negotiated) {
+        let receiver = negotiated.host_receiver(self.setup.max_transfer);
+        self.link.establish(negotiated, receiver);
+        self.fresh = true;
+    }
+
+    #[inline]
+    fn submit(&mut self, command: Command) -> Result<Cid, Refused<Command>> {
+        let refuse = |command, why| Err(Refused::new(command, why));
+        if self.link.life != Life::Open {
+            return refuse(command, Misuse::Closing);
+        }
+        if self.link.negotiated.is_none() {
+            return refuse(command, Misuse::NotConnected);
+        }
+        if self.commands.len() >= self.room {
+            return refuse(command, Misuse::QueueFull);
+        }
+        let len = match u32::try_from(command.data.len()) {
+            Ok(len) if len <= self.setup.max_transfer => len,
+            _ => return refuse(command, Misuse::DataLength),
+        };
+        // spec: TCP-CMD-04, TCP-CMD-08, TCP-CMD-09, TCP-CMD-10
+        let to_controller = matches!(command.data, Data::ToController(_)) && len > 0;
+        let in_capsule = to_controller && len <= self.in_capsule;
+        let sgl =
+            if in_capsule { SglDescriptor::in_capsule(0, len) } else { SglDescriptor::transport(len) };
+
+        let Command { sqe, data, cookie } = command;
+        let pending = Pending {
+            cookie,
+            data,
+            fetched: to_controller && !in_capsule,
+            progress: 0,
+            all_received: false,
+            corrupt: false,
+            r2ts: 0,
+            unsent: 0,
+            held: None,
+        };
+        let cid = match self.commands.insert(pending) {
+            Ok(cid) => cid,
+            // Not reached: there are at least as many slots as room.
+            Err(Pending { data, .. }) => return refuse(Command { sqe, data, cookie }, Misuse::QueueFull),
+        };
+        // spec: TCP-CMD-13
+        let sqe = sqe.with_cid(cid).with_psdt(Psdt::SGL_METADATA_BUFFER).with_sgl(sgl);
+        let sender = self.link.sender;
+        self.link.send.header(|out| sender.capsule_cmd(&sqe, if in_capsule { len } else { 0 }, out));
+        if in_capsule {
+            self.send_data(cid, 0, len as usize, false);
+        }
+        Ok(cid)
+    }
+
+    /// Queues `len` bytes of a command's buffer, and their digest.
+    #[inline]
+    fn send_data(&mut self, cid: Cid, start: usize, len: usize, ends_r2t: bool) {
+        let Some(pending) = self.commands.get_mut(cid) else { return };
+        let Data::ToController(buffer) = &pending.data else { return };
+        let Some(data) = buffer.get(start..start + len) else { return };
+        let send = &mut self.link.send;
+        let inline = len <= INLINE;
+        if inline {
+            send.copy(data);
+        } else {
+            send.data(Part { cid, start, ends_r2t }, len);
+        }
+        if self.link.sender.digests.data {
+            let mut crc = Crc32c::new();
+            crc.update(data);
+            send.digest(crc.finish());
+        }
+        if inline {
+            pending.r2ts -= u32::from(ends_r2t);
+        } else {
+            pending.unsent += 1;
+        }
+    }
+
+    /// Answers an R2T with all of its data.
+    fn ready_to_transfer(&mut self, r2t: &R2t) -> Result<(), Violation> {
+        let (cid, ttag) = (Cid(r2t.cccid.get()), r2t.ttag.get());
+        let (start, len) = (r2t.r2to.get(), r2t.r2tl.get());
+        let Some(negotiated) = self.link.negotiated else { return Ok(()) };
+        // spec: TCP-R2T-13
+        let pending =
+            self.commands.get_mut(cid).ok_or(Violation::UnknownCommand { kind: Kind::R2t, cid: cid.0 })?;
+        // spec: TCP-R2T-14
+        if !pending.fetched || pending.held.is_some() {
+            return Err(Violation::UnexpectedTransfer { kind: Kind::R2t, cid: cid.0 });
+        }
+        // spec: TCP-R2T-05
+        let (end, limit) = (u64::from(start) + u64::from(len), pending.data.len() as u64);
+        if end > limit {
+            return Err(Violation::R2tBeyondCommand { end, limit });
+        }
+        // spec: TCP-R2T-04
+        if start != pending.progress {
+            return Err(Violation::R2tOutOfOrder { expected: pending.progress, found: start });
+        }
+        // spec: TCP-R2T-08
+        if pending.r2ts >= negotiated.max_r2t.get() {
+            return Err(Violation::R2tLimit { limit: negotiated.max_r2t.get() });
+        }
+        pending.r2ts += 1;
+        pending.progress = end as u32;
+        // spec: TCP-H2C-01, TCP-H2C-02, TCP-H2C-04, TCP-H2C-05, TCP-H2C-09, TCP-H2C-13, TCP-R2T-09, TCP-R2T-11
+        let (end, mut offset) = (end as u32, start);
+        while offset < end {
+            let length = (end - offset).min(negotiated.max_h2c_data);
+            let last = offset + length == end;
+            let fields = DataToController { cccid: cid.0, ttag, offset, length, last };
+            let sender = self.link.sender;
+            self.link.send.header(|out| sender.h2c_data(&fields, out));
+            self.send_data(cid, offset as usize, length as usize, last);
+            offset += length;
+        }
+        Ok(())
+    }
+
+    /// Data arrives: finds where it belongs.
+    #[inline]
+    fn data_begins(&mut self, pdu: &C2hData) -> Result<(), Violation> {
+        let (cid, at, len) = (Cid(pdu.cccid.get()), pdu.datao.get(), pdu.datal.get());
+        // spec: TCP-C2H-11
+        let pending =
+            self.commands.get_mut(cid).ok_or(Violation::UnknownCommand { kind: Kind::C2hData, cid: cid.0 })?;
+        // spec: TCP-C2H-12
+        let Data::FromController(buffer) = &pending.data else {
+            return Err(Violation::UnexpectedTransfer { kind: Kind::C2hData, cid: cid.0 });
+        };
+        if pending.all_received {
+            return Err(Violation::UnexpectedTransfer { kind: Kind::C2hData, cid: cid.0 });
+        }
+        // spec: TCP-C2H-04
+        let (end, limit) = (u64::from(at) + u64::from(len), buffer.len() as u64);
+        if end > limit {
+            return Err(Violation::DataBeyondTransfer { end, limit });
+        }
+        // spec: TCP-C2H-13
+        if at != pending.progress {
+            return Err(Violation::DataOutOfOrder { expected: pending.progress, found: at });
+        }
+        pending.progress = end as u32;
+        pending.all_received = pdu.is_last();
+        self.landing = Some(Landing { cid, at: at as usize, len: len as usize, success: pdu.is_success() });
+        Ok(())
+    }
+
+    #[inline]
+    fn sink(&mut self) -> Option<&mut [u8]> {
+        let landing = self.landing?;
+        match &mut self.commands.get_mut(landing.cid)?.data {
+            Data::FromController(buffer) => buffer.get_mut(landing.at..landing.at + landing.len),
+            _ => None,
+        }
+    }
+}
+
+/// Ends a command, or holds its completion until its data has left.
+#[inline]
+fn complete(
+    commands: &mut CommandSlots<Pending>,
+    queue: QueueId,
+    cid: Cid,
+    cqe: Cqe,
+    sqhd_valid: bool,
+    events: &mut Vec<HostEvent>,
+) {
+    match commands.get_mut(cid) {
+        Some(pending) if pending.unsent > 0 => pending.held = Some(cqe),
+        _ => {
+            let Some(pending) = commands.remove(cid) else { return };
+            // spec: TCP-DG-12, TCP-DG-15, TCP-ERR-16
+            let cqe = if pending.corrupt && cqe.status().is_success() {
+                Cqe::error(cid, Status::TRANSIENT_TRANSPORT_ERROR).with_sqhd(cqe.sqhd())
+            } else {
+                cqe
+            };
+            let transferred = if pending.fetched { 0 } else { pending.progress };
+            let Pending { cookie, data, .. } = pending;
+            events.push(HostEvent::Completed { queue, cookie, cqe, sqhd_valid, transferred, data });
+        }
+    }
+}
+
+/// The connection while it takes in bytes.
+struct Pass<'a> {
+    side: &'a mut Side,
+    events: &'a mut Vec<HostEvent>,
+}
+
+impl Protocol for Pass<'_> {
+    #[inline]
+    fn receiver(&self) -> &Receiver {
+        &self.side.link.receiver
+    }
+
+    #[inline]
+    fn begin(&mut self, _: &Header, pdu: Incoming<'_>) -> Result<Flow, Violation> {
+        match pdu {
+            Incoming::C2hData(pdu) => self.side.data_begins(pdu)?,
+            Incoming::CapsuleResp(pdu) => {
+                let cid = pdu.cqe.cid();
+                let commands = &mut self.side.commands;
+                // spec: TCP-RSP-05
+                if commands.get(cid).is_none_or(|pending| pending.held.is_some()) {
+                    return Err(Violation::UnknownCompletion { cid: cid.0 });
+                }
+                complete(commands, self.side.setup.queue, cid, pdu.cqe, true, self.events);
+            }
+            Incoming::R2t(pdu) => self.side.ready_to_transfer(pdu)?,
+            Incoming::IcResp(pdu) => {
+                let negotiated = take_response(&self.side.terms, pdu)?;
+                self.side.establish(negotiated);
+            }
+            Incoming::TermReq(request) => {
+                // spec: TCP-ERR-11, TCP-ERR-14, TCP-TRM-07
+                self.side.link.accused(&request);
+                return Ok(Flow::Stop);
+            }
+            // Not reached: the validator refuses what goes the other way.
+            Incoming::IcReq(_) | Incoming::CapsuleCmd(_) | Incoming::H2cData(_) => return Ok(Flow::Stop),
+        }
+        Ok(Flow::Continue)
+    }
+
+    #[inline]
+    fn sink(&mut self) -> Option<&mut [u8]> {
+        self.side.sink()
+    }
+
+    #[inline]
+    fn end(&mut self, intact: bool) {
+        let Some(landing) = self.side.landing.take() else { return };
+        // spec: TCP-DG-11, TCP-DG-12
+        if !intact && let Some(pending) = self.side.commands.get_mut(landing.cid) {
+            pending.corrupt = true;
+        }
+        if landing.success {
+            // spec: TCP-C2H-07
+            // Some controllers do this with flow control on, although they must not (TCP-C2H-09). The completion is valid
+            // all the same; that it carries no queue head is said in the event.
+            let cqe = Cqe::success(landing.cid);
+            complete(&mut self.side.commands, self.side.setup.queue, landing.cid, cqe, false, self.events);
+        }
+    }
+}
