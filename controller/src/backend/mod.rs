@@ -13,13 +13,22 @@ use std::fmt;
 
 use nvmf_wire::Status;
 
+mod error;
+pub mod faulty;
+mod file;
 mod finish;
 mod geometry;
 mod operation;
+mod ram;
+mod report;
+mod workers;
 
+pub use error::OpenError;
+pub use file::{FileBackend, FileOptions};
 pub use finish::{Finish, Finished, Kept, Ticket};
 pub use geometry::{BlockSize, Geometry, Identity, Optimal};
 pub use operation::{BlockRange, Operation};
+pub use ram::RamBackend;
 
 use nvmf_transport::{Buffer, Gather, Memory, Pool};
 
@@ -76,4 +85,31 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// The caller has checked it ([`Operation::check`]); a backend answers an unchecked one with a status all the same.
     /// A failure is an NVMe status here and one (rate-limited) log line in the backend.
     fn submit(&self, operation: Operation, buffers: &mut dyn Buffers, ticket: Ticket<'_>) -> Progress;
+}
+
+/// The number of blocks in `bytes`, which must be at least one, whole, and no more than `limit` bytes.
+fn whole_blocks(bytes: u64, block_size: BlockSize, limit: u64) -> Result<u64, OpenError> {
+    let block_size = block_size.bytes();
+    match bytes {
+        0 => Err(OpenError::Empty),
+        _ if bytes > limit => Err(OpenError::TooLarge { bytes, limit }),
+        _ if !bytes.is_multiple_of(u64::from(block_size)) => Err(OpenError::Ragged { bytes, block_size }),
+        _ => Ok(bytes / u64::from(block_size)),
+    }
+}
+
+/// Whether two lists of pieces, cut differently, hold the same bytes.
+fn same_bytes(one: &Gather, other: &Gather) -> bool {
+    let mut at = 0;
+    one.len() == other.len()
+        && one.views().iter().all(|view| {
+            let mut left = &view[..];
+            let range = at..at + left.len();
+            at = range.end;
+            other.slices(range).all(|piece| {
+                let (now, later) = left.split_at(piece.len());
+                left = later;
+                now == piece
+            })
+        })
 }

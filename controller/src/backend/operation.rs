@@ -18,7 +18,7 @@ pub struct BlockRange {
 /// One operation on the blocks of a namespace.
 #[derive(Debug)]
 pub enum Operation {
-    /// Read blocks; ends with their bytes.
+    /// Read blocks; ends with their bytes. The caller has bounded the length (MDTS), and with it the memory.
     Read {
         /// The first block.
         slba: u64,
@@ -77,7 +77,10 @@ pub enum Operation {
 impl Operation {
     /// Whether it changes blocks.
     pub const fn modifies(&self) -> bool {
-        matches!(self, Self::Write { .. } | Self::WriteZeroes { .. } | Self::Deallocate { .. })
+        matches!(
+            self,
+            Self::Write { .. } | Self::WriteZeroes { .. } | Self::Deallocate { .. }
+        )
     }
 
     /// Checks range, length and write permission against a geometry; the status of the first thing wrong.
@@ -86,13 +89,17 @@ impl Operation {
             return Err(Status::NAMESPACE_WRITE_PROTECTED.with_dnr());
         }
         let inside = |slba: u64, blocks: u64| {
-            if geometry.contains(slba, blocks) { Ok(()) } else { Err(Status::LBA_OUT_OF_RANGE.with_dnr()) }
+            if geometry.contains(slba, blocks) {
+                Ok(())
+            } else {
+                Err(Status::LBA_OUT_OF_RANGE.with_dnr())
+            }
         };
         match self {
             Self::Flush => Ok(()),
-            Self::Read { slba, blocks, .. } | Self::WriteZeroes { slba, blocks, .. } | Self::Verify { slba, blocks, .. } => {
-                inside(*slba, u64::from(*blocks))
-            }
+            Self::Read { slba, blocks, .. }
+            | Self::WriteZeroes { slba, blocks, .. }
+            | Self::Verify { slba, blocks, .. } => inside(*slba, u64::from(*blocks)),
             Self::Write { slba, data, .. } | Self::Compare { slba, data, .. } => {
                 let bytes = data.len() as u64;
                 if !bytes.is_multiple_of(u64::from(geometry.block_size.bytes())) {
@@ -100,7 +107,9 @@ impl Operation {
                 }
                 inside(*slba, bytes >> geometry.block_size.shift())
             }
-            Self::Deallocate { ranges } => ranges.iter().try_for_each(|range| inside(range.slba, range.blocks)),
+            Self::Deallocate { ranges } => ranges
+                .iter()
+                .try_for_each(|range| inside(range.slba, range.blocks)),
         }
     }
 }
