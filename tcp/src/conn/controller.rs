@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Instant};
 
 use nvmf_transport::{
     Buffer, Close, CloseReason, ControllerEvent, Error, Gather, ListenerId, Misuse, Pool, QueueId, QueueInfo,
-    QueueSettings, Refused, RequestData, RequestId, View,
+    QueueSettings, Refused, RequestData, RequestId, Stage, View,
 };
 use nvmf_wire::{Cid, Cqe, DataDirection, Psdt, Sgl, SglError, Sqe, Status};
 
@@ -231,10 +231,10 @@ impl ControllerConn {
         !self.side.link.send.is_empty()
     }
 
-    /// What one system call should send.
+    /// What one system call should send, and how many bytes that is.
     #[inline]
-    pub fn gather<'a>(&'a self, slices: &mut Slices<'a>) {
-        self.side.link.send.gather(|view, _| view, slices);
+    pub fn gather<'a>(&'a self, slices: &mut Slices<'a>) -> usize {
+        self.side.link.send.gather(|view, _| view, slices)
     }
 
     /// `n` more bytes have left.
@@ -266,6 +266,11 @@ impl ControllerConn {
     #[inline]
     pub fn deadline(&self) -> Option<Instant> {
         self.side.link.deadline()
+    }
+
+    /// How far the connection has come.
+    pub fn stage(&self) -> Stage {
+        self.side.link.stage()
     }
 
     /// Ends what has been waited for long enough.

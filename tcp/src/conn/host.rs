@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use nvmf_transport::{
     CloseReason, Close, Command, CommandSlots, Data, Error, HostEvent, Misuse, QueueId, QueueInfo, QueueSettings, Refused,
+    Stage,
 };
 use nvmf_wire::{Cid, Cqe, Psdt, SglDescriptor, Status};
 
@@ -216,9 +217,9 @@ impl HostConn {
         !self.side.link.send.is_empty()
     }
 
-    /// What one system call should send.
+    /// What one system call should send, and how many bytes that is.
     #[inline]
-    pub fn gather<'a>(&'a self, slices: &mut Slices<'a>) {
+    pub fn gather<'a>(&'a self, slices: &mut Slices<'a>) -> usize {
         let commands = &self.side.commands;
         self.side.link.send.gather(
             |part, len| match commands.get(part.cid).map(|pending| &pending.data) {
@@ -227,7 +228,7 @@ impl HostConn {
                 _ => &[],
             },
             slices,
-        );
+        )
     }
 
     /// `n` more bytes have left.
@@ -262,6 +263,11 @@ impl HostConn {
     #[inline]
     pub fn deadline(&self) -> Option<Instant> {
         self.side.link.deadline()
+    }
+
+    /// How far the connection has come.
+    pub fn stage(&self) -> Stage {
+        self.side.link.stage()
     }
 
     /// Ends what has been waited for long enough.

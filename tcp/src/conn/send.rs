@@ -129,8 +129,13 @@ impl<D> SendQueue<D> {
         }
     }
 
-    /// Lists what one system call should send, from the first byte not yet sent. `resolve` finds data by its place.
-    pub(crate) fn gather<'a>(&'a self, resolve: impl Fn(&'a D, usize) -> &'a [u8], slices: &mut Slices<'a>) {
+    /// Lists what one system call should send, from the first byte not yet sent, and returns how many bytes that is.
+    /// `resolve` finds data by its place.
+    pub(crate) fn gather<'a>(
+        &'a self,
+        resolve: impl Fn(&'a D, usize) -> &'a [u8],
+        slices: &mut Slices<'a>,
+    ) -> usize {
         let (mut stored, mut skip, mut bytes) = (self.start, self.sent, 0);
         for segment in &self.segments {
             if slices.len() == SLICES || bytes >= BATCH {
@@ -148,6 +153,7 @@ impl<D> SendQueue<D> {
             bytes += slice.len();
             slices.push(IoSlice::new(slice));
         }
+        bytes
     }
 
     /// Notes that `written` more bytes have left, hands `done` every data reference that is no longer needed, and returns how

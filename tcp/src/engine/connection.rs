@@ -1,0 +1,129 @@
+//! What the engine core needs of a role: the sans-io connection and the accelerator's half of it, under one name.
+
+use std::{os::fd::OwnedFd, time::Instant};
+
+use nvmf_transport::{Close, ControllerEvent, Error, HostEvent, Misuse, QueueInfo, QueueSettings, Stage};
+
+use crate::{
+    accelerator::{Accelerator, Claim, ControllerDatapath, Datapath, Handover, HostDatapath},
+    conn::{ControllerConn, ControllerSetup, HostConn, HostSetup, Life, Slices},
+    pdu::Negotiated,
+};
+
+/// A connection of either role. The methods are those of [`HostConn`] and [`ControllerConn`].
+pub(crate) trait Connection: Sized + Send {
+    type Event;
+    type Setup;
+    type Datapath: ?Sized + Datapath<Self::Event>;
+
+    fn targets<'a>(&'a mut self, scratch: &'a mut [u8]) -> [&'a mut [u8]; 2];
+    fn received(&mut self, n: usize, scratch: &[u8], now: Instant, events: &mut Vec<Self::Event>);
+    fn peer_closed(&mut self);
+    fn failed(&mut self, error: Error);
+    fn has_output(&self) -> bool;
+    fn gather<'a>(&'a self, slices: &mut Slices<'a>) -> usize;
+    fn wrote(&mut self, n: usize, now: Instant, events: &mut Vec<Self::Event>);
+    fn blocked(&mut self, now: Instant);
+    fn life(&self) -> Life;
+    fn stage(&self) -> Stage;
+    fn deadline(&self) -> Option<Instant>;
+    fn expire(&mut self, now: Instant);
+    fn close(&mut self, how: Close, now: Instant);
+    fn finish(&mut self, events: &mut Vec<Self::Event>);
+    fn configure(&mut self, settings: &QueueSettings) -> Result<(), Misuse>;
+    fn announce(&self, info: Box<QueueInfo>) -> Self::Event;
+    fn take_established(&mut self) -> bool;
+    fn negotiated_terms(&self) -> Option<&Negotiated>;
+    fn setup(&self) -> Self::Setup;
+    fn claim(
+        accelerator: &dyn Accelerator,
+        connection: Handover<Self::Setup>,
+    ) -> Claim<Self::Datapath, Self::Setup>;
+
+    /// The connection and its socket as an accelerator gets them.
+    fn handover(&self, socket: OwnedFd, negotiated: Negotiated) -> Handover<Self::Setup> {
+        Handover { socket, negotiated, setup: self.setup() }
+    }
+}
+
+macro_rules! connection {
+    ($conn:ty, $event:ty, $setup:ty, $datapath:ty, $claim:ident) => {
+        impl Connection for $conn {
+            type Event = $event;
+            type Setup = $setup;
+            type Datapath = $datapath;
+
+            #[inline]
+            fn targets<'a>(&'a mut self, scratch: &'a mut [u8]) -> [&'a mut [u8]; 2] {
+                self.targets(scratch)
+            }
+            #[inline]
+            fn received(&mut self, n: usize, scratch: &[u8], now: Instant, events: &mut Vec<$event>) {
+                self.received(n, scratch, now, events);
+            }
+            fn peer_closed(&mut self) {
+                self.peer_closed();
+            }
+            fn failed(&mut self, error: Error) {
+                self.failed(error);
+            }
+            #[inline]
+            fn has_output(&self) -> bool {
+                self.has_output()
+            }
+            #[inline]
+            fn gather<'a>(&'a self, slices: &mut Slices<'a>) -> usize {
+                self.gather(slices)
+            }
+            #[inline]
+            fn wrote(&mut self, n: usize, now: Instant, events: &mut Vec<$event>) {
+                self.wrote(n, now, events);
+            }
+            fn blocked(&mut self, now: Instant) {
+                self.blocked(now);
+            }
+            #[inline]
+            fn life(&self) -> Life {
+                self.life()
+            }
+            fn stage(&self) -> Stage {
+                self.stage()
+            }
+            #[inline]
+            fn deadline(&self) -> Option<Instant> {
+                self.deadline()
+            }
+            fn expire(&mut self, now: Instant) {
+                self.expire(now);
+            }
+            fn close(&mut self, how: Close, now: Instant) {
+                self.close(how, now);
+            }
+            fn finish(&mut self, events: &mut Vec<$event>) {
+                self.finish(events);
+            }
+            fn configure(&mut self, settings: &QueueSettings) -> Result<(), Misuse> {
+                self.configure(settings)
+            }
+            fn announce(&self, info: Box<QueueInfo>) -> $event {
+                self.announce(info)
+            }
+            #[inline]
+            fn take_established(&mut self) -> bool {
+                self.take_established()
+            }
+            fn negotiated_terms(&self) -> Option<&Negotiated> {
+                self.negotiated_terms()
+            }
+            fn setup(&self) -> $setup {
+                self.setup().clone()
+            }
+            fn claim(accelerator: &dyn Accelerator, connection: Handover<$setup>) -> Claim<$datapath, $setup> {
+                accelerator.$claim(connection)
+            }
+        }
+    };
+}
+
+connection!(HostConn, HostEvent, HostSetup, dyn HostDatapath, claim_host);
+connection!(ControllerConn, ControllerEvent, ControllerSetup, dyn ControllerDatapath, claim_controller);
