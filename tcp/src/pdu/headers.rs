@@ -3,6 +3,7 @@
 //!
 //! Field names are the specification's. Reserved fields are written as zero and never read.
 
+// spec: TCP-QUE-06
 use nvmf_wire::{Cqe, Sqe};
 use zerocopy::{
     FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,

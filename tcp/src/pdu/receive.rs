@@ -122,7 +122,7 @@ impl Header {
         }
         let header_end = header_end(kind.header_len(), header_digest);
         let limit = receiver.data_limit(kind);
-        // spec: TCP-CH-11
+        // spec: TCP-CH-11, TCP-RES-01
         // A PLEN that no PDU can have says nothing about the fields before it, unless PDO claims data.
         let longest = u64::from(limit) + u64::from(u8::MAX) + DIGEST_LEN as u64;
         let has_data = plen > u32::from(header_end) && (pdo != 0 || u64::from(plen) <= longest);
@@ -299,6 +299,7 @@ impl<'a> Incoming<'a> {
     /// [`Header::needed`] bytes of it; `Ok(None)` if they are too few. The header digest is checked first.
     #[inline]
     pub fn parse(header: &Header, bytes: &'a [u8]) -> Result<Option<Incoming<'a>>, Violation> {
+        // spec: TCP-QUE-05, TCP-RES-04
         let Some(bytes) = bytes.get(..header.needed()) else {
             return Ok(None);
         };

@@ -132,7 +132,7 @@ fn reserved_bytes_and_odd_lengths_are_tolerated() {
     }
 }
 
-// test: TCP-DG-08, TCP-DG-09, TCP-ERR-06, TCP-DG-10
+// test: TCP-DG-08, TCP-DG-09, TCP-ERR-06
 #[test]
 fn a_wrong_header_digest_comes_before_anything_the_header_says() {
     let sender = Sender {
