@@ -250,6 +250,7 @@ impl<O: Size, I: Size> End<O, I> {
             return;
         }
         let mut pipe = locked(&self.out);
+        let before = queue.len();
         while let Some(message) = queue.pop_front() {
             if let Err(message) = pipe.send(now, message) {
                 queue.push_front(message);
@@ -257,7 +258,10 @@ impl<O: Size, I: Size> End<O, I> {
             }
         }
         drop(pipe);
-        self.peer.wake();
+        // Two sides that wait for each other must not keep each other awake.
+        if queue.len() < before {
+            self.peer.wake();
+        }
     }
 
     /// The next message that has arrived.
