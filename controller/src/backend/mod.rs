@@ -21,6 +21,8 @@ mod geometry;
 mod operation;
 mod ram;
 mod report;
+#[cfg(test)]
+mod tests;
 mod workers;
 
 pub use error::OpenError;

@@ -25,7 +25,8 @@ pub fn run(backend: &dyn Backend, operation: Operation) -> Outcome {
     run_with(backend, operation, &mut pages)
 }
 
-fn run_with(backend: &dyn Backend, operation: Operation, buffers: &mut dyn Buffers) -> Outcome {
+/// [`run`] with the caller's memory for the data of reads.
+pub fn run_with(backend: &dyn Backend, operation: Operation, buffers: &mut dyn Buffers) -> Outcome {
     let wake = Wake::new().map_err(|_| Status::INTERNAL_ERROR)?;
     let finished = Finished::new(wake.clone());
     let mut ended = Vec::new();
