@@ -128,7 +128,6 @@ impl Cqe {
     }
 
     /// How the command ended.
-    #[must_use]
     pub const fn status(&self) -> Status {
         Status::from_raw(self.status.get() >> 1)
     }

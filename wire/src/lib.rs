@@ -41,3 +41,6 @@ pub use sqe::Sqe;
 pub use status::Status;
 
 pub use zerocopy;
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! Controller properties: what Property Get and Property Set reach (NVMe Base 2.0 §3.1.3; NVMe-oF 1.1 §3.5).
+//! Controller properties: what Property Get and Property Set reach (NVMe Base 2.0 §3.1.3).
 //!
 //! Deliberately absent: the registers of a PCIe function (interrupt masks, queue bases, memory buffers).
 

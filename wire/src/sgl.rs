@@ -139,7 +139,6 @@ pub enum SglError {
 
 impl SglError {
     /// The status the command fails with (NVMe Base 2.0 §3.3.3.2.1.1).
-    #[must_use]
     pub const fn status(self) -> Status {
         match self {
             Self::Type { .. } => Status::SGL_DESCRIPTOR_TYPE_INVALID,

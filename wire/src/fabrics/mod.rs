@@ -21,7 +21,7 @@ pub const CNTLID_STATIC_ANY: u16 = 0xFFFE;
 /// The largest identifier a controller has (NVMe Base 2.0 §3.1.1).
 pub const CNTLID_MAX: u16 = 0xFFEF;
 
-/// Property Get (NVMe-oF 1.1 §3.4): its completion carries the value in dwords 0 and 1.
+/// Property Get (NVMe Base 2.0 §6.5): its completion carries the value in dwords 0 and 1.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PropertyGet {
     /// The property.
@@ -30,7 +30,7 @@ pub struct PropertyGet {
     pub wide: bool,
 }
 
-/// Property Set (NVMe-oF 1.1 §3.5).
+/// Property Set (NVMe Base 2.0 §6.6).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PropertySet {
     /// The property.
@@ -121,7 +121,7 @@ impl PropertySet {
     }
 }
 
-/// Disconnect (NVMe-oF 1.1 §3.6): deletes one I/O queue and keeps the association.
+/// Disconnect (NVMe Base 2.0 §6.4): deletes one I/O queue and keeps the association.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Disconnect {
     /// Record Format; 0 is the only one.
@@ -146,7 +146,7 @@ impl Disconnect {
     }
 }
 
-/// The fields Authentication Send and Authentication Receive share (NVMe-oF 1.1 §3.1, §3.2).
+/// The fields Authentication Send and Authentication Receive share (NVMe Base 2.0 §6.1, §6.2).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Authentication {
     /// Security Protocol Specific 0.

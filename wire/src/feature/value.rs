@@ -7,7 +7,7 @@ use bitflags::bitflags;
 use zerocopy::little_endian::U16;
 
 bitfield! {
-    /// What Get Features returns for [`Select::SUPPORTED_CAPABILITIES`].
+    /// What Get Features returns for [`super::Select::SUPPORTED_CAPABILITIES`].
     pub struct FeatureCapabilities(u32) {
         /// The value can be saved.
         saveable, with_saveable: bool = 0..1;
