@@ -15,8 +15,8 @@ use std::{
 };
 
 use nvmf_transport::{
-    Buffer, Close, Command, ControllerEvent, Error, Gather, HostEvent, Limits, Misuse, Offer, QueueSettings, Refused,
-    RequestId,
+    Buffer, Close, Command, ControllerEvent, Error, Gather, HostEvent, Limits, Misuse, Offer, QueueSettings,
+    Refused, RequestId,
 };
 use nvmf_wire::{Cid, Cqe};
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use nvmf_transport::{
-    ControllerEngine, ControllerTransport, Error, HostEngine, HostTransport, Limits, Offer, Target, Transport, Wire,
+    ControllerEngine, ControllerTransport, Error, HostEngine, HostTransport, Limits, Offer, Target,
+    Transport, Wire,
 };
 
 use crate::{
@@ -25,13 +26,19 @@ pub struct Tcp {
 impl std::fmt::Debug for Tcp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let accelerator = self.accelerator.as_ref().map(|a| a.name());
-        f.debug_struct("Tcp").field("config", &self.config).field("accelerator", &accelerator).finish()
+        f.debug_struct("Tcp")
+            .field("config", &self.config)
+            .field("accelerator", &accelerator)
+            .finish()
     }
 }
 
 impl Default for Tcp {
     fn default() -> Self {
-        Self { config: Arc::default(), accelerator: None }
+        Self {
+            config: Arc::default(),
+            accelerator: None,
+        }
     }
 }
 
@@ -39,7 +46,10 @@ impl Tcp {
     /// A transport with this configuration, if it is valid.
     pub fn new(config: TcpConfig) -> Result<Self, ConfigError> {
         config.validate()?;
-        Ok(Self { config: Arc::new(config), accelerator: None })
+        Ok(Self {
+            config: Arc::new(config),
+            accelerator: None,
+        })
     }
 
     /// Offers every connection to `accelerator`.
@@ -76,12 +86,20 @@ impl Transport for Tcp {
 
     fn offer(&self, target: &Target) -> Offer {
         if !target.allows(Wire::TCP) {
-            return Offer::Decline { because: format!("speaks nvme+tcp, and {target} is asked for") };
+            return Offer::Decline {
+                because: format!("speaks nvme+tcp, and {target} is asked for"),
+            };
         }
-        let helped = self.accelerator.as_ref().map(|a| format!(", {} may take the connection over", a.name()));
+        let helped = self
+            .accelerator
+            .as_ref()
+            .map(|a| format!(", {} may take the connection over", a.name()));
         Offer::Accept {
             preference: PREFERENCE,
-            because: format!("software NVMe/TCP works with any network{}", helped.unwrap_or_default()),
+            because: format!(
+                "software NVMe/TCP works with any network{}",
+                helped.unwrap_or_default()
+            ),
         }
     }
 

@@ -72,6 +72,15 @@ impl From<Buffer> for Gather {
     }
 }
 
+impl IntoIterator for Gather {
+    type Item = View;
+    type IntoIter = smallvec::IntoIter<[View; 2]>;
+    /// The views themselves, so that a sender can keep them without cloning.
+    fn into_iter(self) -> Self::IntoIter {
+        self.views.into_iter()
+    }
+}
+
 impl FromIterator<View> for Gather {
     fn from_iter<I: IntoIterator<Item = View>>(views: I) -> Self {
         let mut gather = Self::new();

@@ -12,7 +12,7 @@ use nvmf_transport::{
     Buffer, Close, CloseReason, ControllerEvent, Error, Gather, ListenerId, Misuse, Pool, QueueId, QueueInfo,
     QueueSettings, Refused, RequestData, RequestId, Stage, View,
 };
-use nvmf_wire::{Cid, Cqe, DataDirection, Psdt, Sgl, SglError, Sqe, Status};
+use nvmf_wire::{Cid, Cqe, DataDirection, Sgl, SglError, Sqe, Status, sqe::Psdt};
 
 use super::{
     fetch::Fetches,
@@ -24,7 +24,8 @@ use super::{
 use crate::{
     digest::Crc32c,
     pdu::{
-        ADMIN_IN_CAPSULE, ControllerTerms, DataToHost, H2cData, Header, Incoming, Negotiated, Receiver, Role, Violation,
+        ADMIN_IN_CAPSULE, ControllerTerms, DataToHost, H2cData, Header, Incoming, Negotiated, Receiver, Role,
+        Violation,
     },
 };
 
@@ -52,6 +53,17 @@ pub struct ControllerSetup {
     pub large: Arc<Pool>,
     /// How long to wait for what.
     pub patience: Patience,
+}
+
+impl ControllerSetup {
+    /// The event that says the queue is up.
+    pub fn announce(&self, info: Box<QueueInfo>) -> ControllerEvent {
+        ControllerEvent::Accepted {
+            queue: self.queue,
+            listener: self.listener,
+            info,
+        }
+    }
 }
 
 /// One queue pair, seen from the controller.
@@ -82,9 +94,17 @@ struct Side {
 enum Current {
     Nothing,
     /// A command: its in-capsule data, or the status it fails with.
-    Capsule { request: RequestId, sqe: Sqe, data: Result<Buffer, Status> },
+    Capsule {
+        request: RequestId,
+        sqe: Sqe,
+        data: Result<Buffer, Status>,
+    },
     /// The answer to an R2T.
-    Fetch { tag: u16, at: usize, len: usize },
+    Fetch {
+        tag: u16,
+        at: usize,
+        len: usize,
+    },
 }
 
 /// The commands that are outstanding.
@@ -124,13 +144,13 @@ enum Direction {
 }
 
 impl ControllerConn {
-    /// A connection on which ICReq must be complete before `deadline`.
-    pub fn new(setup: ControllerSetup, terms: ControllerTerms, deadline: Instant) -> Self {
+    /// A connection on which ICReq is awaited.
+    pub fn new(setup: ControllerSetup, terms: ControllerTerms) -> Self {
         let depth = DEPTH_BEFORE_CONNECT.min(setup.max_depth);
         let side = Side {
             terms,
             answer: Answer::Awaited,
-            link: Link::new(Role::Controller, deadline, setup.patience),
+            link: Link::new(Role::Controller, setup.patience),
             slots: Slots::new(depth),
             fetches: Fetches::new(depth, setup.max_fetches),
             fold: false,
@@ -139,12 +159,15 @@ impl ControllerConn {
             fresh: false,
             setup,
         };
-        Self { receive: Receive::new(), side }
+        Self {
+            receive: Receive::new(),
+            side,
+        }
     }
 
     /// A connection that somebody else has negotiated.
-    pub fn negotiated(setup: ControllerSetup, negotiated: Negotiated, now: Instant) -> Self {
-        let mut conn = Self::new(setup, ControllerTerms::default(), now);
+    pub fn negotiated(setup: ControllerSetup, negotiated: Negotiated) -> Self {
+        let mut conn = Self::new(setup, ControllerTerms::default());
         conn.side.establish(negotiated);
         conn
     }
@@ -166,8 +189,12 @@ impl ControllerConn {
 
     /// Pulls data of a request into `into`.
     pub fn fetch(&mut self, request: RequestId, offset: u32, into: Buffer) -> Result<(), Refused<Buffer>> {
-        let Side { link, slots, fetches, .. } = &mut self.side;
-        let Some(slot) = slots.get_mut(request) else { return Err(Refused::new(into, Misuse::UnknownRequest)) };
+        let Side {
+            link, slots, fetches, ..
+        } = &mut self.side;
+        let Some(slot) = slots.get_mut(request) else {
+            return Err(Refused::new(into, Misuse::UnknownRequest));
+        };
         if link.life != Life::Open {
             return Err(Refused::new(into, Misuse::Closing));
         }
@@ -203,15 +230,18 @@ impl ControllerConn {
 
     /// `n` bytes arrived in the targets.
     #[inline]
-    pub fn received(&mut self, n: usize, scratch: &[u8], now: Instant, events: &mut Vec<ControllerEvent>) {
+    pub fn received(&mut self, n: usize, scratch: &[u8], events: &mut Vec<ControllerEvent>) {
         // spec: TCP-ERR-01
         if self.side.link.life != Life::Open {
             return;
         }
-        let mut pass = Pass { side: &mut self.side, events };
+        let mut pass = Pass {
+            side: &mut self.side,
+            events,
+        };
         if let Err(fault) = self.receive.received(n, scratch, &mut pass) {
             // spec: TCP-ERR-02
-            self.side.link.violated(&fault, now);
+            self.side.link.violated(&fault);
         }
     }
 
@@ -239,10 +269,10 @@ impl ControllerConn {
 
     /// `n` more bytes have left.
     #[inline]
-    pub fn wrote(&mut self, n: usize, now: Instant, _: &mut Vec<ControllerEvent>) {
+    pub fn wrote(&mut self, n: usize, _: &mut Vec<ControllerEvent>) {
         let side = &mut self.side;
         side.slots.unsent -= side.link.send.wrote(n, drop);
-        side.link.note_output(now);
+        side.link.note_output();
         // spec: TCP-IC-21
         if let Answer::Leaving(negotiated) = side.answer
             && side.link.send.is_empty()
@@ -252,8 +282,8 @@ impl ControllerConn {
     }
 
     /// The socket takes nothing at the moment.
-    pub fn blocked(&mut self, now: Instant) {
-        self.side.link.note_blocked(now);
+    pub fn blocked(&mut self) {
+        self.side.link.note_blocked();
     }
 
     /// What to do with the socket.
@@ -264,8 +294,8 @@ impl ControllerConn {
 
     /// When [`expire`](Self::expire) wants to be called.
     #[inline]
-    pub fn deadline(&self) -> Option<Instant> {
-        self.side.link.deadline()
+    pub fn deadline(&mut self, now: Instant) -> Option<Instant> {
+        self.side.link.deadline(now)
     }
 
     /// How far the connection has come.
@@ -280,10 +310,10 @@ impl ControllerConn {
     }
 
     /// Ends the queue.
-    pub fn close(&mut self, how: Close, now: Instant) {
+    pub fn close(&mut self, how: Close) {
         match how {
             Close::AfterFlush if self.side.link.negotiated.is_some() => {
-                self.side.link.drain(CloseReason::Requested, now);
+                self.side.link.drain(CloseReason::Requested);
             }
             _ => self.side.link.over(CloseReason::Requested),
         }
@@ -291,15 +321,20 @@ impl ControllerConn {
 
     /// Gives back everything that is outstanding, then the end.
     pub fn finish(&mut self, events: &mut Vec<ControllerEvent>) {
-        let Side { setup, fetches, link, .. } = &mut self.side;
+        let Side {
+            setup, fetches, link, ..
+        } = &mut self.side;
         // spec: TCP-QUE-10
         fetches.abort(events);
-        events.push(ControllerEvent::Closed { queue: setup.queue, reason: link.take_reason() });
+        events.push(ControllerEvent::Closed {
+            queue: setup.queue,
+            reason: link.take_reason(),
+        });
     }
 
-    /// The event that says the queue is up.
-    pub fn announce(&self, info: Box<QueueInfo>) -> ControllerEvent {
-        ControllerEvent::Accepted { queue: self.side.setup.queue, listener: self.side.setup.listener, info }
+    /// What the connection was set up with.
+    pub fn setup(&self) -> &ControllerSetup {
+        &self.side.setup
     }
 }
 
@@ -331,14 +366,20 @@ impl Side {
     #[inline]
     fn respond(&mut self, request: RequestId, cqe: Cqe, data: Gather) -> Result<(), Refused<Gather>> {
         let refuse = |data, why| Err(Refused::new(data, why));
-        let Some(slot) = self.slots.get_mut(request) else { return refuse(data, Misuse::UnknownRequest) };
+        let Some(slot) = self.slots.get_mut(request) else {
+            return refuse(data, Misuse::UnknownRequest);
+        };
         if self.link.life != Life::Open {
             return refuse(data, Misuse::Closing);
         }
         if slot.fetches > 0 {
             return refuse(data, Misuse::Parameter);
         }
-        let room = if slot.direction == Direction::ToHost { slot.remote } else { 0 };
+        let room = if slot.direction == Direction::ToHost {
+            slot.remote
+        } else {
+            0
+        };
         let len = match u32::try_from(data.len()) {
             Ok(len) if len <= room => len,
             _ => return refuse(data, Misuse::DataLength),
@@ -372,12 +413,20 @@ impl Side {
         while offset < len {
             let length = (len - offset).min(self.setup.max_c2h_data);
             let last = offset + length == len;
-            let fields = DataToHost { cccid: cid.0, offset, length, last, success: success && last };
+            let fields = DataToHost {
+                cccid: cid.0,
+                offset,
+                length,
+                last,
+                success: success && last,
+            };
             send.header(|out| sender.c2h_data(&fields, out));
             let mut crc = sender.digests.data.then(Crc32c::new);
             let mut missing = length as usize;
             while missing > 0 {
-                let Some(view) = rest.take().or_else(|| views.next()) else { break };
+                let Some(view) = rest.take().or_else(|| views.next()) else {
+                    break;
+                };
                 let piece = if view.len() > missing {
                     rest = Some(view.slice(missing..view.len()));
                     view.slice(0..missing)
@@ -404,9 +453,16 @@ impl Side {
 
     /// A command arrives, with `data_len` bytes in its capsule.
     #[inline]
-    fn command(&mut self, sqe: &Sqe, data_len: u32, events: &mut Vec<ControllerEvent>) -> Result<(), Violation> {
+    fn command(
+        &mut self,
+        sqe: &Sqe,
+        data_len: u32,
+        events: &mut Vec<ControllerEvent>,
+    ) -> Result<(), Violation> {
         let request = self.slots.take(self.setup.queue, sqe.cid())?;
-        let Some(slot) = self.slots.get_mut(request) else { return Ok(()) };
+        let Some(slot) = self.slots.get_mut(request) else {
+            return Ok(());
+        };
         let placed = if slot.conflict {
             Err(Status::COMMAND_ID_CONFLICT)
         } else {
@@ -420,16 +476,28 @@ impl Side {
                 Place::Remote { len, .. } => RequestData::Remote { len },
                 Place::None | Place::InCapsule => RequestData::None,
             });
-            events.push(ControllerEvent::Command { request, sqe: *sqe, data });
+            events.push(ControllerEvent::Command {
+                request,
+                sqe: *sqe,
+                data,
+            });
             return Ok(());
         }
         let data = placed.and_then(|_| {
-            let pool = if data_len <= ADMIN_IN_CAPSULE { &self.setup.small } else { &self.setup.large };
+            let pool = if data_len <= ADMIN_IN_CAPSULE {
+                &self.setup.small
+            } else {
+                &self.setup.large
+            };
             let mut buffer = pool.take().ok_or(Status::COMMAND_INTERRUPTED)?;
             buffer.truncate(data_len as usize);
             Ok(buffer)
         });
-        self.current = Current::Capsule { request, sqe: *sqe, data };
+        self.current = Current::Capsule {
+            request,
+            sqe: *sqe,
+            data,
+        };
         Ok(())
     }
 
@@ -437,7 +505,11 @@ impl Side {
     #[inline]
     fn data_begins(&mut self, pdu: &H2cData) -> Result<(), Violation> {
         let (at, len) = self.fetches.data_begins(pdu)?;
-        self.current = Current::Fetch { tag: pdu.ttag.get(), at, len };
+        self.current = Current::Fetch {
+            tag: pdu.ttag.get(),
+            at,
+            len,
+        };
         Ok(())
     }
 
@@ -453,8 +525,13 @@ impl Side {
 
 impl Slots {
     fn new(depth: u16) -> Self {
-        let mut slots =
-            Self { entries: Vec::new(), free: Vec::new(), cids: Box::new([0; 1024]), unsent: 0, depth: 0 };
+        let mut slots = Self {
+            entries: Vec::new(),
+            free: Vec::new(),
+            cids: Box::new([0; 1024]),
+            unsent: 0,
+            depth: 0,
+        };
         slots.resize(depth);
         slots
     }
@@ -495,8 +572,18 @@ impl Slots {
         let conflict = *word & bit != 0;
         *word |= bit;
         let generation = slot.generation.wrapping_add(1);
-        *slot = Slot { generation, live: true, conflict, cid, ..Slot::default() };
-        Ok(RequestId { queue, slot: index, generation })
+        *slot = Slot {
+            generation,
+            live: true,
+            conflict,
+            cid,
+            ..Slot::default()
+        };
+        Ok(RequestId {
+            queue,
+            slot: index,
+            generation,
+        })
     }
 
     /// Ends a command.
@@ -544,7 +631,14 @@ fn place(sqe: &Sqe, data_len: u32, in_capsule: u32) -> Result<Place, Status> {
                 DataDirection::HostToController => Direction::ToController,
                 DataDirection::None | DataDirection::Bidirectional => Direction::None,
             };
-            Ok(if length == 0 { Place::None } else { Place::Remote { len: length, direction } })
+            Ok(if length == 0 {
+                Place::None
+            } else {
+                Place::Remote {
+                    len: length,
+                    direction,
+                }
+            })
         }
         Sgl::InCapsule { offset, length } => {
             // spec: TCP-CMD-07, TCP-CMD-09
@@ -552,20 +646,32 @@ fn place(sqe: &Sqe, data_len: u32, in_capsule: u32) -> Result<Place, Status> {
                 return Err(Status::SGL_OFFSET_INVALID);
             }
             // spec: TCP-CMD-12
-            let limit = if sqe.is_fabrics() { ADMIN_IN_CAPSULE } else { in_capsule };
+            let limit = if sqe.is_fabrics() {
+                ADMIN_IN_CAPSULE
+            } else {
+                in_capsule
+            };
             if length != data_len || length > limit.max(in_capsule) {
                 return Err(Status::DATA_SGL_LENGTH_INVALID);
             }
             if length > 0 && sqe.data_direction() == DataDirection::ControllerToHost {
                 return Err(Status::INVALID_FIELD);
             }
-            Ok(if length == 0 { Place::None } else { Place::InCapsule })
+            Ok(if length == 0 {
+                Place::None
+            } else {
+                Place::InCapsule
+            })
         }
         // Commands without data come with a descriptor of any kind, as long as it describes nothing.
         Sgl::DataBlock { length: 0, .. } if data_len == 0 => Ok(Place::None),
         // spec: TCP-CMD-11
         Sgl::Segment { .. } | Sgl::DataBlock { .. } | Sgl::BitBucket { .. } | Sgl::Keyed { .. } => {
-            Err(SglError::Type { kind: sqe.sgl.kind().0, subtype: sqe.sgl.subtype().0 }.status())
+            Err(SglError::Type {
+                kind: sqe.sgl.kind().0,
+                subtype: sqe.sgl.subtype().0,
+            }
+            .status())
         }
     }
 }
@@ -586,7 +692,8 @@ impl Protocol for Pass<'_> {
     fn begin(&mut self, header: &Header, pdu: Incoming<'_>) -> Result<Flow, Violation> {
         match pdu {
             Incoming::CapsuleCmd(pdu) => {
-                self.side.command(&pdu.sqe, header.layout().data_len(), self.events)?;
+                self.side
+                    .command(&pdu.sqe, header.layout().data_len(), self.events)?;
             }
             Incoming::H2cData(pdu) => self.side.data_begins(pdu)?,
             Incoming::IcReq(request) => {
@@ -628,7 +735,9 @@ impl Protocol for Pass<'_> {
                 self.events.push(ControllerEvent::Command { request, sqe, data });
             }
             Current::Fetch { tag, len, .. } => {
-                let Side { fetches, slots, link, .. } = &mut *self.side;
+                let Side {
+                    fetches, slots, link, ..
+                } = &mut *self.side;
                 if fetches.data_ends(tag, len, intact, slots, self.events) {
                     fetches.issue(slots, link);
                 }

@@ -7,10 +7,10 @@
 use std::time::Instant;
 
 use nvmf_transport::{
-    CloseReason, Close, Command, CommandSlots, Data, Error, HostEvent, Misuse, QueueId, QueueInfo, QueueSettings, Refused,
-    Stage,
+    Close, CloseReason, Command, CommandSlots, Data, Error, HostEvent, Misuse, QueueId, QueueInfo,
+    QueueSettings, Refused, Stage,
 };
-use nvmf_wire::{Cid, Cqe, Psdt, SglDescriptor, Status};
+use nvmf_wire::{Cid, Cqe, SglDescriptor, Status, sqe::Psdt};
 
 use super::{
     link::{Life, Link, Patience},
@@ -21,8 +21,8 @@ use super::{
 use crate::{
     digest::Crc32c,
     pdu::{
-        ADMIN_IN_CAPSULE, C2hData, DataToController, Header, HostTerms, Incoming, Kind, Negotiated, R2t, Receiver, Role,
-        Violation,
+        ADMIN_IN_CAPSULE, C2hData, DataToController, Header, HostTerms, Incoming, Kind, Negotiated, R2t,
+        Receiver, Role, Violation,
     },
 };
 
@@ -39,6 +39,16 @@ pub struct HostSetup {
     pub max_transfer: u32,
     /// How long to wait for what.
     pub patience: Patience,
+}
+
+impl HostSetup {
+    /// The event that says the queue is up.
+    pub fn announce(&self, info: Box<QueueInfo>) -> HostEvent {
+        HostEvent::Connected {
+            queue: self.queue,
+            info,
+        }
+    }
 }
 
 /// One queue pair, seen from the host.
@@ -102,25 +112,28 @@ struct Landing {
 }
 
 impl HostConn {
-    /// A connection that has not sent ICReq yet and must be negotiated before `deadline`.
-    pub fn new(setup: HostSetup, deadline: Instant) -> Self {
+    /// A connection that has not sent ICReq yet and has to be negotiated.
+    pub fn new(setup: HostSetup) -> Self {
         let depth = setup.depth.max(2);
         let side = Side {
             setup,
             terms: HostTerms::default(),
-            link: Link::new(Role::Host, deadline, setup.patience),
+            link: Link::new(Role::Host, setup.patience),
             commands: CommandSlots::new(depth),
             room: usize::from(depth) - 1,
             in_capsule: ADMIN_IN_CAPSULE,
             landing: None,
             fresh: false,
         };
-        Self { receive: Receive::new(), side }
+        Self {
+            receive: Receive::new(),
+            side,
+        }
     }
 
     /// A connection that somebody else has negotiated.
-    pub fn negotiated(setup: HostSetup, negotiated: Negotiated, now: Instant) -> Self {
-        let mut conn = Self::new(setup, now);
+    pub fn negotiated(setup: HostSetup, negotiated: Negotiated) -> Self {
+        let mut conn = Self::new(setup);
         conn.side.establish(negotiated);
         conn
     }
@@ -181,17 +194,20 @@ impl HostConn {
 
     /// `n` bytes arrived in the targets.
     #[inline]
-    pub fn received(&mut self, n: usize, scratch: &[u8], now: Instant, events: &mut Vec<HostEvent>) {
+    pub fn received(&mut self, n: usize, scratch: &[u8], events: &mut Vec<HostEvent>) {
         // spec: TCP-ERR-01
         if self.side.link.life != Life::Open {
             return;
         }
-        let mut pass = Pass { side: &mut self.side, events };
+        let mut pass = Pass {
+            side: &mut self.side,
+            events,
+        };
         if let Err(fault) = self.receive.received(n, scratch, &mut pass) {
             let link = &mut self.side.link;
             match link.negotiated.is_none().then(|| link.stranger(&fault)).flatten() {
                 Some(reason) => link.over(reason),
-                None => link.violated(&fault, now),
+                None => link.violated(&fault),
             }
         }
     }
@@ -200,7 +216,12 @@ impl HostConn {
     pub fn peer_closed(&mut self) {
         let link = &mut self.side.link;
         let partial = self.receive.partial();
-        match link.negotiated.is_none().then(|| link.stranger_closed(partial)).flatten() {
+        match link
+            .negotiated
+            .is_none()
+            .then(|| link.stranger_closed(partial))
+            .flatten()
+        {
             Some(reason) => link.over(reason),
             None => link.peer_closed(self.receive.mid_pdu()),
         }
@@ -223,7 +244,9 @@ impl HostConn {
         let commands = &self.side.commands;
         self.side.link.send.gather(
             |part, len| match commands.get(part.cid).map(|pending| &pending.data) {
-                Some(Data::ToController(buffer)) => buffer.get(part.start..part.start + len).unwrap_or_default(),
+                Some(Data::ToController(buffer)) => {
+                    buffer.get(part.start..part.start + len).unwrap_or_default()
+                }
                 // Not reached: a command with parts in the queue keeps its slot and its buffer.
                 _ => &[],
             },
@@ -233,10 +256,17 @@ impl HostConn {
 
     /// `n` more bytes have left.
     #[inline]
-    pub fn wrote(&mut self, n: usize, now: Instant, events: &mut Vec<HostEvent>) {
-        let Side { link, commands, setup, .. } = &mut self.side;
+    pub fn wrote(&mut self, n: usize, events: &mut Vec<HostEvent>) {
+        let Side {
+            link,
+            commands,
+            setup,
+            ..
+        } = &mut self.side;
         link.send.wrote(n, |part| {
-            let Some(pending) = commands.get_mut(part.cid) else { return };
+            let Some(pending) = commands.get_mut(part.cid) else {
+                return;
+            };
             pending.unsent -= 1;
             pending.r2ts -= u32::from(part.ends_r2t);
             if pending.unsent == 0
@@ -245,12 +275,12 @@ impl HostConn {
                 complete(commands, setup.queue, part.cid, cqe, true, events);
             }
         });
-        link.note_output(now);
+        link.note_output();
     }
 
     /// The socket takes nothing at the moment.
-    pub fn blocked(&mut self, now: Instant) {
-        self.side.link.note_blocked(now);
+    pub fn blocked(&mut self) {
+        self.side.link.note_blocked();
     }
 
     /// What to do with the socket.
@@ -261,8 +291,8 @@ impl HostConn {
 
     /// When [`expire`](Self::expire) wants to be called.
     #[inline]
-    pub fn deadline(&self) -> Option<Instant> {
-        self.side.link.deadline()
+    pub fn deadline(&mut self, now: Instant) -> Option<Instant> {
+        self.side.link.deadline(now)
     }
 
     /// How far the connection has come.
@@ -276,10 +306,10 @@ impl HostConn {
     }
 
     /// Ends the queue.
-    pub fn close(&mut self, how: Close, now: Instant) {
+    pub fn close(&mut self, how: Close) {
         match how {
             Close::AfterFlush if self.side.link.negotiated.is_some() => {
-                self.side.link.drain(CloseReason::Requested, now);
+                self.side.link.drain(CloseReason::Requested);
             }
             _ => self.side.link.over(CloseReason::Requested),
         }
@@ -287,19 +317,31 @@ impl HostConn {
 
     /// Gives back everything that is outstanding, then the end.
     pub fn finish(&mut self, events: &mut Vec<HostEvent>) {
-        let Side { setup: HostSetup { queue, .. }, commands, link, .. } = &mut self.side;
+        let Side {
+            setup: HostSetup { queue, .. },
+            commands,
+            link,
+            ..
+        } = &mut self.side;
         // spec: TCP-QUE-10
-        events.extend(commands.drain().map(|Pending { cookie, data, .. }| HostEvent::Aborted {
+        events.extend(
+            commands
+                .drain()
+                .map(|Pending { cookie, data, .. }| HostEvent::Aborted {
+                    queue: *queue,
+                    cookie,
+                    data,
+                }),
+        );
+        events.push(HostEvent::Closed {
             queue: *queue,
-            cookie,
-            data,
-        }));
-        events.push(HostEvent::Closed { queue: *queue, reason: link.take_reason() });
+            reason: link.take_reason(),
+        });
     }
 
-    /// The event that says the queue is up.
-    pub fn announce(&self, info: Box<QueueInfo>) -> HostEvent {
-        HostEvent::Connected { queue: self.side.setup.queue, info }
+    /// What the connection was set up with.
+    pub fn setup(&self) -> &HostSetup {
+        &self.side.setup
     }
 }
 
@@ -329,8 +371,11 @@ impl Side {
         // spec: TCP-CMD-04, TCP-CMD-08, TCP-CMD-09, TCP-CMD-10
         let to_controller = matches!(command.data, Data::ToController(_)) && len > 0;
         let in_capsule = to_controller && len <= self.in_capsule;
-        let sgl =
-            if in_capsule { SglDescriptor::in_capsule(0, len) } else { SglDescriptor::transport(len) };
+        let sgl = if in_capsule {
+            SglDescriptor::in_capsule(0, len)
+        } else {
+            SglDescriptor::transport(len)
+        };
 
         let Command { sqe, data, cookie } = command;
         let pending = Pending {
@@ -350,9 +395,14 @@ impl Side {
             Err(Pending { data, .. }) => return refuse(Command { sqe, data, cookie }, Misuse::QueueFull),
         };
         // spec: TCP-CMD-13
-        let sqe = sqe.with_cid(cid).with_psdt(Psdt::SGL_METADATA_BUFFER).with_sgl(sgl);
+        let sqe = sqe
+            .with_cid(cid)
+            .with_psdt(Psdt::SGL_METADATA_BUFFER)
+            .with_sgl(sgl);
         let sender = self.link.sender;
-        self.link.send.header(|out| sender.capsule_cmd(&sqe, if in_capsule { len } else { 0 }, out));
+        self.link
+            .send
+            .header(|out| sender.capsule_cmd(&sqe, if in_capsule { len } else { 0 }, out));
         if in_capsule {
             self.send_data(cid, 0, len as usize, false);
         }
@@ -362,9 +412,15 @@ impl Side {
     /// Queues `len` bytes of a command's buffer, and their digest.
     #[inline]
     fn send_data(&mut self, cid: Cid, start: usize, len: usize, ends_r2t: bool) {
-        let Some(pending) = self.commands.get_mut(cid) else { return };
-        let Data::ToController(buffer) = &pending.data else { return };
-        let Some(data) = buffer.get(start..start + len) else { return };
+        let Some(pending) = self.commands.get_mut(cid) else {
+            return;
+        };
+        let Data::ToController(buffer) = &pending.data else {
+            return;
+        };
+        let Some(data) = buffer.get(start..start + len) else {
+            return;
+        };
         let send = &mut self.link.send;
         let inline = len <= INLINE;
         if inline {
@@ -388,13 +444,20 @@ impl Side {
     fn ready_to_transfer(&mut self, r2t: &R2t) -> Result<(), Violation> {
         let (cid, ttag) = (Cid(r2t.cccid.get()), r2t.ttag.get());
         let (start, len) = (r2t.r2to.get(), r2t.r2tl.get());
-        let Some(negotiated) = self.link.negotiated else { return Ok(()) };
+        let Some(negotiated) = self.link.negotiated else {
+            return Ok(());
+        };
         // spec: TCP-R2T-13
-        let pending =
-            self.commands.get_mut(cid).ok_or(Violation::UnknownCommand { kind: Kind::R2t, cid: cid.0 })?;
+        let pending = self.commands.get_mut(cid).ok_or(Violation::UnknownCommand {
+            kind: Kind::R2t,
+            cid: cid.0,
+        })?;
         // spec: TCP-R2T-14
         if !pending.fetched || pending.held.is_some() {
-            return Err(Violation::UnexpectedTransfer { kind: Kind::R2t, cid: cid.0 });
+            return Err(Violation::UnexpectedTransfer {
+                kind: Kind::R2t,
+                cid: cid.0,
+            });
         }
         // spec: TCP-R2T-05
         let (end, limit) = (u64::from(start) + u64::from(len), pending.data.len() as u64);
@@ -403,11 +466,16 @@ impl Side {
         }
         // spec: TCP-R2T-04
         if start != pending.progress {
-            return Err(Violation::R2tOutOfOrder { expected: pending.progress, found: start });
+            return Err(Violation::R2tOutOfOrder {
+                expected: pending.progress,
+                found: start,
+            });
         }
         // spec: TCP-R2T-08
         if pending.r2ts >= negotiated.max_r2t.get() {
-            return Err(Violation::R2tLimit { limit: negotiated.max_r2t.get() });
+            return Err(Violation::R2tLimit {
+                limit: negotiated.max_r2t.get(),
+            });
         }
         pending.r2ts += 1;
         pending.progress = end as u32;
@@ -416,7 +484,13 @@ impl Side {
         while offset < end {
             let length = (end - offset).min(negotiated.max_h2c_data);
             let last = offset + length == end;
-            let fields = DataToController { cccid: cid.0, ttag, offset, length, last };
+            let fields = DataToController {
+                cccid: cid.0,
+                ttag,
+                offset,
+                length,
+                last,
+            };
             let sender = self.link.sender;
             self.link.send.header(|out| sender.h2c_data(&fields, out));
             self.send_data(cid, offset as usize, length as usize, last);
@@ -430,14 +504,22 @@ impl Side {
     fn data_begins(&mut self, pdu: &C2hData) -> Result<(), Violation> {
         let (cid, at, len) = (Cid(pdu.cccid.get()), pdu.datao.get(), pdu.datal.get());
         // spec: TCP-C2H-11
-        let pending =
-            self.commands.get_mut(cid).ok_or(Violation::UnknownCommand { kind: Kind::C2hData, cid: cid.0 })?;
+        let pending = self.commands.get_mut(cid).ok_or(Violation::UnknownCommand {
+            kind: Kind::C2hData,
+            cid: cid.0,
+        })?;
         // spec: TCP-C2H-12
         let Data::FromController(buffer) = &pending.data else {
-            return Err(Violation::UnexpectedTransfer { kind: Kind::C2hData, cid: cid.0 });
+            return Err(Violation::UnexpectedTransfer {
+                kind: Kind::C2hData,
+                cid: cid.0,
+            });
         };
         if pending.all_received {
-            return Err(Violation::UnexpectedTransfer { kind: Kind::C2hData, cid: cid.0 });
+            return Err(Violation::UnexpectedTransfer {
+                kind: Kind::C2hData,
+                cid: cid.0,
+            });
         }
         // spec: TCP-C2H-04
         let (end, limit) = (u64::from(at) + u64::from(len), buffer.len() as u64);
@@ -446,11 +528,19 @@ impl Side {
         }
         // spec: TCP-C2H-13
         if at != pending.progress {
-            return Err(Violation::DataOutOfOrder { expected: pending.progress, found: at });
+            return Err(Violation::DataOutOfOrder {
+                expected: pending.progress,
+                found: at,
+            });
         }
         pending.progress = end as u32;
         pending.all_received = pdu.is_last();
-        self.landing = Some(Landing { cid, at: at as usize, len: len as usize, success: pdu.is_success() });
+        self.landing = Some(Landing {
+            cid,
+            at: at as usize,
+            len: len as usize,
+            success: pdu.is_success(),
+        });
         Ok(())
     }
 
@@ -477,7 +567,9 @@ fn complete(
     match commands.get_mut(cid) {
         Some(pending) if pending.unsent > 0 => pending.held = Some(cqe),
         _ => {
-            let Some(pending) = commands.remove(cid) else { return };
+            let Some(pending) = commands.remove(cid) else {
+                return;
+            };
             // spec: TCP-DG-12, TCP-DG-15, TCP-ERR-16
             let cqe = if pending.corrupt && cqe.status().is_success() {
                 Cqe::error(cid, Status::TRANSIENT_TRANSPORT_ERROR).with_sqhd(cqe.sqhd())
@@ -486,7 +578,14 @@ fn complete(
             };
             let transferred = if pending.fetched { 0 } else { pending.progress };
             let Pending { cookie, data, .. } = pending;
-            events.push(HostEvent::Completed { queue, cookie, cqe, sqhd_valid, transferred, data });
+            events.push(HostEvent::Completed {
+                queue,
+                cookie,
+                cqe,
+                sqhd_valid,
+                transferred,
+                data,
+            });
         }
     }
 }
@@ -539,7 +638,9 @@ impl Protocol for Pass<'_> {
 
     #[inline]
     fn end(&mut self, intact: bool) {
-        let Some(landing) = self.side.landing.take() else { return };
+        let Some(landing) = self.side.landing.take() else {
+            return;
+        };
         // spec: TCP-DG-11, TCP-DG-12
         if !intact && let Some(pending) = self.side.commands.get_mut(landing.cid) {
             pending.corrupt = true;
@@ -549,7 +650,14 @@ impl Protocol for Pass<'_> {
             // Some controllers do this with flow control on, although they must not (TCP-C2H-09). The completion is valid
             // all the same; that it carries no queue head is said in the event.
             let cqe = Cqe::success(landing.cid);
-            complete(&mut self.side.commands, self.side.setup.queue, landing.cid, cqe, false, self.events);
+            complete(
+                &mut self.side.commands,
+                self.side.setup.queue,
+                landing.cid,
+                cqe,
+                false,
+                self.events,
+            );
         }
     }
 }

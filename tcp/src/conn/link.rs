@@ -24,12 +24,39 @@ pub enum Life {
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
+    /// For ICReq or ICResp to be complete.
+    pub negotiate: Duration,
     /// For the peer to take one more byte.
     pub stall: Duration,
     /// For the peer to take all that is left when the connection is being closed.
     pub flush: Duration,
     /// For the peer to close after this side has.
     pub linger: Duration,
+}
+
+/// A wait. It starts where no time is at hand, and gets its end when the driver next tells the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timer {
+    Off,
+    Starting(Duration),
+    Until(Instant),
+}
+
+impl Timer {
+    fn arm(&mut self, now: Instant) -> Option<Instant> {
+        if let Self::Starting(wait) = *self {
+            // A wait that ends beyond all time has no end.
+            *self = now.checked_add(wait).map_or(Self::Off, Self::Until);
+        }
+        match *self {
+            Self::Until(at) => Some(at),
+            _ => None,
+        }
+    }
+
+    fn expired(self, now: Instant) -> bool {
+        matches!(self, Self::Until(at) if at <= now)
+    }
 }
 
 #[derive(Debug)]
@@ -42,27 +69,30 @@ pub(crate) struct Link<D> {
     pub(crate) life: Life,
     reason: Option<CloseReason>,
     /// The end of negotiation or of draining.
-    deadline: Option<Instant>,
-    /// When a peer that takes no data has been waited for long enough.
-    stalled: Option<Instant>,
+    limit: Timer,
+    /// The end of waiting for a peer that takes no data.
+    stall: Timer,
     /// Whether all has been sent while draining.
     flushed: bool,
     patience: Patience,
 }
 
 impl<D> Link<D> {
-    /// A connection that has to negotiate before `deadline`.
-    pub(crate) fn new(role: Role, deadline: Instant, patience: Patience) -> Self {
+    /// A connection that has not negotiated yet.
+    pub(crate) fn new(role: Role, patience: Patience) -> Self {
         Self {
             role,
             receiver: Receiver::initializing(role),
-            sender: Sender { digests: Digests::NONE, alignment: Alignment::DWORD },
+            sender: Sender {
+                digests: Digests::NONE,
+                alignment: Alignment::DWORD,
+            },
             negotiated: None,
             send: SendQueue::default(),
             life: Life::Open,
             reason: None,
-            deadline: Some(deadline),
-            stalled: None,
+            limit: Timer::Starting(patience.negotiate),
+            stall: Timer::Off,
             flushed: false,
             patience,
         }
@@ -73,16 +103,20 @@ impl<D> Link<D> {
         self.negotiated = Some(negotiated);
         self.sender = negotiated.sender(self.role);
         self.receiver = receiver;
-        self.deadline = None;
+        self.limit = Timer::Off;
     }
 
     pub(crate) fn stage(&self) -> Stage {
-        if self.negotiated.is_some() { Stage::Transfer } else { Stage::Negotiate }
+        if self.negotiated.is_some() {
+            Stage::Transfer
+        } else {
+            Stage::Negotiate
+        }
     }
 
     /// The peer broke the protocol: say so, then end.
     // spec: TCP-ERR-01
-    pub(crate) fn violated(&mut self, fault: &Fault, now: Instant) {
+    pub(crate) fn violated(&mut self, fault: &Fault) {
         let kind = match fault.violation {
             Violation::DigestRequired { .. } => ErrorKind::Incompatible,
             Violation::HeaderDigest { .. } => ErrorKind::Digest,
@@ -93,7 +127,7 @@ impl<D> Link<D> {
             Some(request) => {
                 let (bytes, len) = request.encode(self.role);
                 self.send.copy(&bytes[..len]);
-                self.drain(reason, now);
+                self.drain(reason);
             }
             None => self.over(reason),
         }
@@ -114,9 +148,15 @@ impl<D> Link<D> {
     pub(crate) fn peer_closed(&mut self, mid_pdu: bool) {
         let reason = if self.negotiated.is_none() {
             let missing = self.awaited();
-            self.failure(ErrorKind::PeerClosed, format!("the peer closed the connection instead of sending {missing}"))
+            self.failure(
+                ErrorKind::PeerClosed,
+                format!("the peer closed the connection instead of sending {missing}"),
+            )
         } else if mid_pdu {
-            self.failure(ErrorKind::PeerClosed, "the peer closed the connection in the middle of a PDU")
+            self.failure(
+                ErrorKind::PeerClosed,
+                "the peer closed the connection in the middle of a PDU",
+            )
         } else {
             CloseReason::PeerClosed
         };
@@ -130,17 +170,21 @@ impl<D> Link<D> {
         }
     }
 
-    pub(crate) fn failure(&self, kind: ErrorKind, detail: impl Into<std::borrow::Cow<'static, str>>) -> CloseReason {
+    pub(crate) fn failure(
+        &self,
+        kind: ErrorKind,
+        detail: impl Into<std::borrow::Cow<'static, str>>,
+    ) -> CloseReason {
         CloseReason::Failed(Error::new(self.stage(), kind, detail))
     }
 
     /// Sends what waits and then ends. The first reason counts.
-    pub(crate) fn drain(&mut self, reason: CloseReason, now: Instant) {
+    pub(crate) fn drain(&mut self, reason: CloseReason) {
         if self.life == Life::Open {
             self.life = Life::Draining;
             self.reason = Some(reason);
-            self.deadline = now.checked_add(self.patience.flush);
-            self.note_output(now);
+            self.limit = Timer::Starting(self.patience.flush);
+            self.note_output();
         }
     }
 
@@ -148,7 +192,7 @@ impl<D> Link<D> {
     pub(crate) fn over(&mut self, reason: CloseReason) {
         self.life = Life::Over;
         self.reason.get_or_insert(reason);
-        (self.deadline, self.stalled) = (None, None);
+        (self.limit, self.stall) = (Timer::Off, Timer::Off);
     }
 
     /// Why the connection ended.
@@ -157,25 +201,29 @@ impl<D> Link<D> {
     }
 
     /// The socket took bytes, or there was nothing to take.
-    pub(crate) fn note_output(&mut self, now: Instant) {
-        self.stalled = None;
+    #[inline]
+    pub(crate) fn note_output(&mut self) {
+        self.stall = Timer::Off;
         if self.life == Life::Draining && self.send.is_empty() && !self.flushed {
             self.flushed = true;
-            self.deadline = now.checked_add(self.patience.linger);
+            self.limit = Timer::Starting(self.patience.linger);
         }
     }
 
     /// The socket takes nothing at the moment.
-    pub(crate) fn note_blocked(&mut self, now: Instant) {
-        if self.stalled.is_none() {
-            self.stalled = now.checked_add(self.patience.stall);
+    pub(crate) fn note_blocked(&mut self) {
+        if self.stall == Timer::Off {
+            self.stall = Timer::Starting(self.patience.stall);
         }
     }
 
     /// When [`expire`](Self::expire) wants to be called.
     #[inline]
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        match (self.deadline, self.stalled) {
+    pub(crate) fn deadline(&mut self, now: Instant) -> Option<Instant> {
+        if (self.limit, self.stall) == (Timer::Off, Timer::Off) {
+            return None;
+        }
+        match (self.limit.arm(now), self.stall.arm(now)) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
@@ -183,15 +231,18 @@ impl<D> Link<D> {
 
     /// Ends the connection if it has been waited for long enough.
     pub(crate) fn expire(&mut self, now: Instant, partial: bool) {
-        if self.deadline.is_some_and(|at| at <= now) {
+        if self.limit.expired(now) {
             let missing = self.awaited();
             let detail = match partial {
                 true => format!("{missing} began to arrive but was not complete in time"),
                 false => format!("no {missing} came in time"),
             };
             self.over(self.failure(ErrorKind::TimedOut, detail));
-        } else if self.stalled.is_some_and(|at| at <= now) {
-            let detail = format!("the peer took no data for {} s", self.patience.stall.as_secs());
+        } else if self.stall.expired(now) {
+            let detail = format!(
+                "the peer took no data for {} s",
+                self.patience.stall.as_secs_f32()
+            );
             self.over(self.failure(ErrorKind::TimedOut, detail));
         }
     }

@@ -24,7 +24,4 @@ pub use host::{HostConn, HostSetup};
 pub use link::{Life, Patience};
 pub use negotiate::describe;
 pub use receive::SCRATCH_MIN;
-pub use send::{SLICES, Slices};
-
-#[cfg(test)]
-mod tests;
+pub use send::Slices;

@@ -19,7 +19,7 @@ pub(crate) const DIRECT: usize = 16 * 1024;
 const CARRY: usize = 256;
 
 /// The least scratch memory that works; far more is needed for speed.
-pub(crate) const SCRATCH_MIN: usize = 4096;
+pub const SCRATCH_MIN: usize = 4096;
 
 /// What a role makes of PDUs.
 pub(crate) trait Protocol {
@@ -57,7 +57,11 @@ impl Fault {
         let len = bytes.len().min(TERM_REQ_DATA_MAX);
         let mut header = [0; TERM_REQ_DATA_MAX];
         header[..len].copy_from_slice(&bytes[..len]);
-        Box::new(Self { violation, header, len })
+        Box::new(Self {
+            violation,
+            header,
+            len,
+        })
     }
 
     /// As much of the offending PDU as there is, at most what a termination request carries.
@@ -97,7 +101,12 @@ struct Payload {
 
 impl Receive {
     pub(crate) fn new() -> Self {
-        Self { carry: [0; CARRY], carried: 0, state: State::Header, crc: Crc32c::new() }
+        Self {
+            carry: [0; CARRY],
+            carried: 0,
+            state: State::Header,
+            crc: Crc32c::new(),
+        }
     }
 
     /// Whether a PDU has begun and not ended.
@@ -174,13 +183,19 @@ impl Receive {
     ) -> Result<Option<&'b [u8]>, Box<Fault>> {
         match &mut self.state {
             State::Header => {
-                let Some(common) = bytes.first_chunk::<COMMON_HEADER_LEN>() else { return Ok(None) };
+                let Some(common) = bytes.first_chunk::<COMMON_HEADER_LEN>() else {
+                    return Ok(None);
+                };
                 let header = Header::parse(common, protocol.receiver()).map_err(|v| Fault::new(v, bytes))?;
                 let layout = header.layout();
                 let needed = header.needed().max(layout.data_start());
-                let Some((head, behind)) = bytes.split_at_checked(needed) else { return Ok(None) };
+                let Some((head, behind)) = bytes.split_at_checked(needed) else {
+                    return Ok(None);
+                };
                 let fault = |v| Fault::new(v, &head[..layout.header_end()]);
-                let Some(pdu) = Incoming::parse(&header, head).map_err(fault)? else { return Ok(None) };
+                let Some(pdu) = Incoming::parse(&header, head).map_err(fault)? else {
+                    return Ok(None);
+                };
                 let flow = protocol.begin(&header, pdu).map_err(fault)?;
                 if layout.data_len() > 0 {
                     let check = layout.has_data_digest();
@@ -188,7 +203,12 @@ impl Receive {
                         self.crc = Crc32c::new();
                     }
                     let left = layout.data_len() as usize;
-                    self.state = State::Data(Payload { done: 0, left, check, direct: false });
+                    self.state = State::Data(Payload {
+                        done: 0,
+                        left,
+                        check,
+                        direct: false,
+                    });
                 }
                 Ok(match flow {
                     Flow::Continue => Some(behind),
@@ -220,7 +240,9 @@ impl Receive {
                 Ok(Some(behind))
             }
             State::Digest => {
-                let Some((digest, behind)) = bytes.split_first_chunk::<DIGEST_LEN>() else { return Ok(None) };
+                let Some((digest, behind)) = bytes.split_first_chunk::<DIGEST_LEN>() else {
+                    return Ok(None);
+                };
                 self.state = State::Header;
                 protocol.end(u32::from_le_bytes(*digest) == self.crc.finish());
                 Ok(Some(behind))

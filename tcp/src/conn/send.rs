@@ -20,7 +20,7 @@ pub(crate) const SLICES: usize = 1024;
 const BATCH: usize = 4 << 20;
 
 /// The slices of one `writev`, on the stack.
-pub(crate) type Slices<'a> = SmallVec<[IoSlice<'a>; SLICES]>;
+pub type Slices<'a> = SmallVec<[IoSlice<'a>; SLICES]>;
 
 /// A queue of bytes to send; `D` says where data lies that is not stored in the arena.
 #[derive(Debug)]
@@ -45,7 +45,13 @@ struct Segment<D> {
 
 impl<D> Default for SendQueue<D> {
     fn default() -> Self {
-        Self { arena: Vec::new(), start: 0, end: 0, segments: VecDeque::new(), sent: 0 }
+        Self {
+            arena: Vec::new(),
+            start: 0,
+            end: 0,
+            segments: VecDeque::new(),
+            sent: 0,
+        }
     }
 }
 
@@ -86,7 +92,11 @@ impl<D> SendQueue<D> {
     #[inline]
     pub(crate) fn data(&mut self, data: D, len: usize) {
         if len > 0 {
-            self.segments.push_back(Segment { len, ends: 0, data: Some(data) });
+            self.segments.push_back(Segment {
+                len,
+                ends: 0,
+                data: Some(data),
+            });
         }
     }
 
@@ -125,7 +135,11 @@ impl<D> SendQueue<D> {
         self.end += len;
         match self.segments.back_mut() {
             Some(last) if last.data.is_none() => last.len += len,
-            _ => self.segments.push_back(Segment { len, ends: 0, data: None }),
+            _ => self.segments.push_back(Segment {
+                len,
+                ends: 0,
+                data: None,
+            }),
         }
     }
 

@@ -2,15 +2,12 @@
 
 use std::{
     net::SocketAddr,
-    ops::ControlFlow,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{BorrowedFd, OwnedFd},
     sync::Arc,
     time::Instant,
 };
 
-use nvmf_transport::{
-    Close, DigestBy, Error, ErrorKind, Limits, Misuse, QueueId, QueueInfo, QueueSettings, Queues, Stage,
-};
+use nvmf_transport::{Close, Error, Limits, Misuse, QueueId, QueueSettings, Queues, Stage};
 
 use super::{
     Connection,
@@ -19,9 +16,9 @@ use super::{
     stream::Stream,
 };
 use crate::{
-    accelerator::{Accelerator, Claim, Datapath, Handover},
-    config::{TcpConfig, sharpen},
-    conn::{Life, describe},
+    accelerator::{Accelerator, Datapath},
+    config::TcpConfig,
+    conn::Life,
 };
 
 /// Up to this many connections, the busy ones are read without asking the poller.
@@ -33,12 +30,9 @@ const BUSY: u16 = 256;
 /// Passes in a row that may go without asking the poller, so that nobody waits for long.
 const PASSES_BETWEEN_POLLS: u32 = 8;
 
-/// The name of the data path when nobody took the connection over.
-const SOFTWARE: &str = "software";
-
-/// Tokens of the poller: queues by slot, whatever the role adds behind this bit, and data paths of accelerators.
-pub(super) const ROLE_TOKEN: u64 = 1 << 62;
-const DATAPATH_TOKEN: u64 = 1 << 63;
+/// Tokens of the poller: queues by slot, and with a bit above that whatever the role adds, and accelerators.
+const ROLE_TOKEN: u64 = 1 << 62;
+pub(super) const DATAPATH_TOKEN: u64 = 1 << 63;
 
 pub(super) struct Core<C: Connection> {
     pub(super) config: Arc<TcpConfig>,
@@ -51,13 +45,14 @@ pub(super) struct Core<C: Connection> {
     doing: Vec<QueueId>,
     ready: Vec<Ready>,
     /// Tokens of the role that were ready in this pass.
-    pub(super) role_ready: Vec<u64>,
+    role_ready: Vec<u64>,
     /// Queues that an accelerator carries.
-    taken: Vec<QueueId>,
+    pub(super) taken: Vec<QueueId>,
     /// No later than the earliest deadline of any queue.
     timer: Option<Instant>,
+    /// Passes since the poller was asked.
     passes: u32,
-    pub(super) last_poll: Instant,
+    last_poll: Instant,
 }
 
 pub(super) struct Entry<C: Connection> {
@@ -65,8 +60,10 @@ pub(super) struct Entry<C: Connection> {
     pub(super) limits: Limits,
     pub(super) local: SocketAddr,
     pub(super) connecting: bool,
-    /// Whether the accelerator wants the connection, and if not why.
-    pub(super) accelerator: Option<Result<(), String>>,
+    /// Whether the accelerator wants the connection, and if not, why.
+    pub(super) wanted: Option<Result<(), String>>,
+    /// Whether the caller has been told that the queue is up.
+    pub(super) announced: bool,
     interest: Interest,
     working: bool,
     busy: u16,
@@ -76,10 +73,15 @@ pub(super) struct Entry<C: Connection> {
 pub(super) enum Path<C: Connection> {
     Software(Stream<C>),
     Accelerated(Box<C::Datapath>),
+    /// Being handed over.
+    Between,
 }
 
 impl<C: Connection> Core<C> {
-    pub(super) fn new(config: Arc<TcpConfig>, accelerator: Option<Arc<dyn Accelerator>>) -> Result<Self, Error> {
+    pub(super) fn new(
+        config: Arc<TcpConfig>,
+        accelerator: Option<Arc<dyn Accelerator>>,
+    ) -> Result<Self, Error> {
         let failed = |e: rustix::io::Errno| Error::from_io(Stage::Setup, "cannot create a poller", e.into());
         #[expect(clippy::disallowed_methods, reason = "a driver; the first poll replaces it")]
         let last_poll = Instant::now();
@@ -104,55 +106,77 @@ impl<C: Connection> Core<C> {
     pub(super) fn insert(
         &mut self,
         socket: OwnedFd,
-        local: SocketAddr,
-        peer: SocketAddr,
+        (local, peer): (SocketAddr, SocketAddr),
         connecting: bool,
         make: impl FnOnce(QueueId) -> C,
     ) -> Result<QueueId, Error> {
         let limits = self.config.limits();
-        let interest = if connecting { Interest::Write } else { Interest::Read };
+        let interest = if connecting {
+            Interest::Write
+        } else {
+            Interest::Read
+        };
         let queue = self.queues.insert_with(|queue| Entry {
             path: Path::Software(Stream::new(socket, make(queue), peer)),
             limits,
             local,
             connecting,
-            accelerator: None,
+            wanted: None,
+            announced: false,
             interest,
             working: false,
             busy: 0,
         });
-        let Self { queues, poller, timer, .. } = self;
-        if let Some(Entry { path: Path::Software(stream), .. }) = queues.get_mut(queue) {
-            if let Err(error) = poller.add(&stream.socket, queue.slot() as u64, interest) {
-                queues.remove(queue);
-                return Err(Error::from_io(Stage::Setup, "cannot watch a socket", error.into()));
-            }
-            note_deadline(timer, stream.conn.deadline());
+        if let Some(Entry {
+            path: Path::Software(stream),
+            ..
+        }) = self.queues.get(queue)
+            && let Err(error) = self.poller.add(&stream.socket, queue.slot() as u64, interest)
+        {
+            self.queues.remove(queue);
+            return Err(Error::from_io(
+                Stage::Setup,
+                "cannot watch a socket",
+                error.into(),
+            ));
         }
         self.touch(queue);
         Ok(queue)
     }
 
+    /// Watches something of the role's own; [`take_ready`](Self::take_ready) reports it by `token`.
+    pub(super) fn watch(&self, fd: BorrowedFd<'_>, token: u32) -> Result<(), Error> {
+        self.poller
+            .add(fd, ROLE_TOKEN | u64::from(token), Interest::Read)
+            .map_err(|e| Error::from_io(Stage::Setup, "cannot watch a socket", e.into()))
+    }
+
+    /// Ends watching.
+    pub(super) fn unwatch(&self, fd: BorrowedFd<'_>) {
+        // Fails only for what is not watched.
+        let _ = self.poller.remove(fd);
+    }
+
+    /// One of the role's tokens that was ready in this pass.
+    pub(super) fn take_ready(&mut self) -> Option<u32> {
+        self.role_ready.pop().map(|token| token as u32)
+    }
+
     /// Looks at a queue in the next pass.
     #[inline]
     pub(super) fn touch(&mut self, queue: QueueId) {
-        if let Some(entry) = self.queues.get_mut(queue)
-            && !entry.working
-        {
-            entry.working = true;
-            self.work.push(queue);
-        }
+        self.entry(queue);
     }
 
-    /// The sans-io connection of a queue that software carries and that is up.
+    /// A queue, which will be looked at in the next pass.
     #[inline]
-    pub(super) fn path(&mut self, queue: QueueId) -> Option<&mut Path<C>> {
+    pub(super) fn entry(&mut self, queue: QueueId) -> Option<&mut Entry<C>> {
         let entry = self.queues.get_mut(queue)?;
         if !entry.working {
             entry.working = true;
             self.work.push(queue);
         }
-        Some(&mut entry.path)
+        Some(entry)
     }
 
     pub(super) fn limits(&self, queue: QueueId) -> Option<&Limits> {
@@ -163,15 +187,15 @@ impl<C: Connection> Core<C> {
         match &mut self.queues.get_mut(queue).ok_or(Misuse::UnknownQueue)?.path {
             Path::Software(stream) => stream.conn.configure(settings),
             Path::Accelerated(datapath) => datapath.configure(settings),
+            Path::Between => Err(Misuse::NotConnected),
         }
     }
 
     pub(super) fn close(&mut self, queue: QueueId, how: Close) {
-        let now = self.last_poll;
-        match self.path(queue) {
-            Some(Path::Software(stream)) => stream.conn.close(how, now),
+        match self.entry(queue).map(|entry| &mut entry.path) {
+            Some(Path::Software(stream)) => stream.conn.close(how),
             Some(Path::Accelerated(datapath)) => datapath.close(how),
-            None => {}
+            Some(Path::Between) | None => {}
         }
     }
 
@@ -183,14 +207,11 @@ impl<C: Connection> Core<C> {
         if !self.work.is_empty() {
             return Some(self.last_poll);
         }
-        self.taken
-            .iter()
-            .filter_map(|&queue| match &self.queues.get(queue)?.path {
-                Path::Accelerated(datapath) => datapath.next_timeout(),
-                Path::Software(_) => None,
-            })
-            .chain(self.timer)
-            .min()
+        let of_datapath = |&queue: &QueueId| match &self.queues.get(queue)?.path {
+            Path::Accelerated(datapath) => datapath.next_timeout(),
+            _ => None,
+        };
+        self.taken.iter().filter_map(of_datapath).chain(self.timer).min()
     }
 
     /// One pass. `connected` says what to do with a socket whose connecting has ended.
@@ -210,13 +231,13 @@ impl<C: Connection> Core<C> {
                 self.deal_with(ready, now, events, &mut connected);
             }
             self.ready = ready;
-            polled.map_err(|e| Error::from_io(Stage::Transfer, "cannot ask which sockets are ready", e.into()))?;
+            polled.map_err(|e| {
+                Error::from_io(Stage::Transfer, "cannot ask which sockets are ready", e.into())
+            })?;
         }
-        for at in (0..self.taken.len()).rev() {
-            self.poll_datapath(at, now, events);
-        }
+        self.poll_datapaths(now, events);
         if self.timer.is_some_and(|at| at <= now) {
-            self.expire(now);
+            self.expire(now, events);
         }
         self.work_off(now, events);
         Ok(())
@@ -225,17 +246,22 @@ impl<C: Connection> Core<C> {
     /// Sends for every queue that has something to send, and ends those that have ended.
     #[inline]
     fn work_off(&mut self, now: Instant, events: &mut Vec<C::Event>) {
+        if self.work.is_empty() {
+            return;
+        }
         std::mem::swap(&mut self.work, &mut self.doing);
         let mut doing = std::mem::take(&mut self.doing);
         for queue in doing.drain(..) {
-            let Some(entry) = self.queues.get_mut(queue) else { continue };
+            let Some(entry) = self.queues.get_mut(queue) else {
+                continue;
+            };
             entry.working = false;
             if let Path::Software(stream) = &mut entry.path
                 && !entry.connecting
             {
-                stream.flush(now, events);
+                stream.flush(events);
             }
-            self.settle(queue, events);
+            self.settle(queue, now, events);
         }
         self.doing = doing;
     }
@@ -243,30 +269,44 @@ impl<C: Connection> Core<C> {
     /// Reads the busy queues, and decides whether to ask the poller in this pass.
     #[inline]
     fn read_busy(&mut self, now: Instant, events: &mut Vec<C::Event>) {
+        self.passes += 1;
         if self.queues.len() > DIRECT_QUEUES {
             self.passes = 0;
             return;
         }
-        let (mut tried, mut hit) = (false, false);
+        let (mut tried, mut hit, mut blocked) = (false, false, false);
         for slot in 0..DIRECT_QUEUES {
-            let Some(queue) = self.queues.at_slot(slot) else { continue };
-            let Some(entry) = self.queues.get_mut(queue) else { continue };
+            let Some(queue) = self.queues.at_slot(slot) else {
+                continue;
+            };
+            let Some(entry) = self.queues.get_mut(queue) else {
+                continue;
+            };
+            let Path::Software(stream) = &mut entry.path else {
+                continue;
+            };
+            blocked |= stream.blocked;
             if entry.busy == 0 {
                 continue;
             }
-            let Path::Software(stream) = &mut entry.path else { continue };
             tried = true;
-            if stream.receive(&mut self.scratch, now, events) {
+            if stream.receive(&mut self.scratch, events) {
                 hit = true;
                 entry.busy = BUSY;
-                self.settle(queue, events);
+                self.settle(queue, now, events);
             } else {
                 entry.busy -= 1;
             }
         }
         // Whoever spins polls often: a fruitless pass asks the poller only now and then as well.
-        let often = if hit { PASSES_BETWEEN_POLLS } else { PASSES_BETWEEN_POLLS / 2 };
-        self.passes = if tried && self.passes + 1 < often { self.passes + 1 } else { 0 };
+        let limit = if hit {
+            PASSES_BETWEEN_POLLS
+        } else {
+            PASSES_BETWEEN_POLLS / 2
+        };
+        if !tried || blocked || self.passes >= limit {
+            self.passes = 0;
+        }
     }
 
     fn deal_with(
@@ -284,35 +324,43 @@ impl<C: Connection> Core<C> {
             self.role_ready.push(ready.token & !ROLE_TOKEN);
             return;
         }
-        let Some(queue) = self.queues.at_slot(ready.token as usize) else { return };
-        let Some(entry) = self.queues.get_mut(queue) else { return };
+        let Some(queue) = self.queues.at_slot(ready.token as usize) else {
+            return;
+        };
+        let Some(entry) = self.queues.get_mut(queue) else {
+            return;
+        };
         if entry.connecting {
             if ready.write {
                 connected(entry, self.accelerator.as_deref());
+                self.touch(queue);
             }
-            self.touch(queue);
             return;
         }
-        let Path::Software(stream) = &mut entry.path else { return };
-        if ready.read {
-            stream.receive(&mut self.scratch, now, events);
+        let Path::Software(stream) = &mut entry.path else {
+            return;
+        };
+        if ready.read && stream.receive(&mut self.scratch, events) {
             entry.busy = BUSY;
         }
         if ready.write && stream.blocked {
             stream.blocked = false;
-            stream.flush(now, events);
+            stream.flush(events);
         }
-        self.settle(queue, events);
+        self.settle(queue, now, events);
     }
 
     /// Draws the consequences of what has just happened to a queue.
     #[inline]
-    fn settle(&mut self, queue: QueueId, events: &mut Vec<C::Event>) {
-        let Some(entry) = self.queues.get_mut(queue) else { return };
-        let Path::Software(stream) = &mut entry.path else { return };
+    pub(super) fn settle(&mut self, queue: QueueId, now: Instant, events: &mut Vec<C::Event>) {
+        let Some(entry) = self.queues.get_mut(queue) else {
+            return;
+        };
+        let Path::Software(stream) = &mut entry.path else {
+            return;
+        };
         if stream.conn.take_established() {
-            self.established(queue, events);
-            return self.settle(queue, events);
+            return self.established(queue, now, events);
         }
         if stream.conn.life() != Life::Open {
             stream.settle();
@@ -320,77 +368,70 @@ impl<C: Connection> Core<C> {
                 return self.end(queue, events);
             }
         }
-        note_deadline(&mut self.timer, stream.conn.deadline());
-        let wanted = match (entry.connecting, stream.blocked) {
+        if let Some(deadline) = stream.conn.deadline(now)
+            && self.timer.is_none_or(|at| deadline < at)
+        {
+            self.timer = Some(deadline);
+        }
+        let interest = match (entry.connecting, stream.blocked) {
             (true, _) => Interest::Write,
             (false, true) => Interest::Both,
             (false, false) => Interest::Read,
         };
-        if wanted != entry.interest {
-            entry.interest = wanted;
-            // Cannot fail for a socket that was added.
-            let _ = self.poller.modify(&stream.socket, queue.slot() as u64, wanted);
+        if interest != entry.interest {
+            entry.interest = interest;
+            // Cannot fail for a socket that is watched.
+            let _ = self.poller.modify(&stream.socket, queue.slot() as u64, interest);
         }
         if stream.conn.has_output() && !stream.blocked && !entry.connecting {
             self.touch(queue);
         }
     }
 
+    /// Ends everything that has been waited for long enough.
+    #[cold]
+    fn expire(&mut self, now: Instant, events: &mut Vec<C::Event>) {
+        self.timer = None;
+        // Deadlines are far apart and rare: looking at all queues is cheaper than keeping them sorted.
+        let mut all = std::mem::take(&mut self.doing);
+        all.extend(self.queues.iter().map(|(queue, _)| queue));
+        for queue in all.drain(..) {
+            let Some(entry) = self.queues.get_mut(queue) else {
+                continue;
+            };
+            let Path::Software(stream) = &mut entry.path else {
+                continue;
+            };
+            if stream.conn.deadline(now).is_some_and(|at| at <= now) {
+                // spec: TCP-ADR-08, TCP-ERR-12
+                match entry.connecting {
+                    true => stream.conn.failed(socket::connect_timeout(stream.peer)),
+                    false => stream.conn.expire(now),
+                }
+            }
+            self.settle(queue, now, events);
+        }
+        self.doing = all;
+    }
+
     /// A queue ends: everything outstanding goes back, then the reason.
     #[cold]
     fn end(&mut self, queue: QueueId, events: &mut Vec<C::Event>) {
-        if let Some(Entry { path: Path::Software(mut stream), .. }) = self.queues.remove(queue) {
-            // Closing the socket takes it out of the poller as well, unless it has been duplicated.
-            let _ = self.poller.remove(&stream.socket);
-            stream.conn.finish(events);
-            tracing::debug!(?queue, peer = %stream.peer, "queue ended");
-        }
-    }
-
-    /// Negotiation has ended: offers the connection to the accelerator, then says that the queue is up.
-    #[cold]
-    fn established(&mut self, queue: QueueId, events: &mut Vec<C::Event>) {
-        let Some(entry) = self.queues.get_mut(queue) else { return };
-        let Path::Software(stream) = &mut entry.path else { return };
-        let Some(negotiated) = stream.conn.negotiated_terms().copied() else { return };
-        sharpen(&mut entry.limits, &negotiated, DigestBy::Software);
-        let mut shown = describe(&negotiated);
-        let (local, peer) = (entry.local, stream.peer);
-        let mut data_path = SOFTWARE;
-        let mut because = match &entry.accelerator {
-            Some(Err(because)) => Some(because.clone()),
-            _ => None,
+        let Some(Entry {
+            path: Path::Software(mut stream),
+            announced,
+            ..
+        }) = self.queues.remove(queue)
+        else {
+            return;
         };
-        if let (Some(Ok(())), Some(accelerator)) = (&entry.accelerator, self.accelerator.clone())
-            && stream.conn.life() == Life::Open
-        {
-            match self.offer(queue, &*accelerator) {
-                Offered::Taken => data_path = accelerator.name(),
-                Offered::Declined(reason) => because = Some(reason),
-                Offered::Lost(error) => {
-                    tracing::warn!(?queue, %peer, accelerator = accelerator.name(), %error, "connection lost");
-                    return self.lose(queue, accelerator.name(), error, events);
-                }
-            }
+        // Closing the socket takes it out of the poller as well, unless it has been duplicated.
+        let _ = self.poller.remove(&stream.socket);
+        let known = events.len();
+        stream.conn.finish(events);
+        tracing::debug!(?queue, peer = %stream.peer, "queue ended");
+        if C::SILENT_UNTIL_UP && !announced {
+            events.truncate(known);
         }
-        if let Some(because) = because {
-            tracing::info!(?queue, %peer, because, "accelerator declines, software carries the queue");
-            shown.push(("accelerator", format!("declined: {because}")));
-        }
-        let Some(entry) = self.queues.get_mut(queue) else { return };
-        let info = QueueInfo { limits: entry.limits.clone(), local, peer, data_path, negotiated: shown };
-        tracing::debug!(?queue, %peer, data_path, "queue is up");
-        match &entry.path {
-            Path::Software(stream) => events.push(stream.conn.announce(Box::new(info))),
-            Path::Accelerated(_) => {}
-        }
-    }
-}
-
-fn note_deadline(timer: &mut Option<Instant>, deadline: Option<Instant>) {
-    if let Some(deadline) = deadline
-        && timer.is_none_or(|at| deadline < at)
-    {
-        *timer = Some(deadline);
     }
 }

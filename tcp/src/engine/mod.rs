@@ -10,6 +10,7 @@
 mod connection;
 mod controller;
 mod core;
+mod handover;
 mod host;
 mod poller;
 mod socket;

@@ -2,10 +2,12 @@
 //!
 //! Level-triggered, so that work left for the next pass is reported again and nothing is ever forgotten.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::{
+    mem::MaybeUninit,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
 
 use rustix::{
-    buffer::spare_capacity,
     event::{
         Timespec,
         epoll::{self, CreateFlags, Event, EventData, EventFlags},
@@ -14,7 +16,7 @@ use rustix::{
 };
 
 /// Sockets reported by one call.
-const BATCH: usize = 256;
+const BATCH: usize = 128;
 
 /// What to be told about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +37,13 @@ pub(crate) struct Ready {
 #[derive(Debug)]
 pub(crate) struct Poller {
     epoll: OwnedFd,
-    events: Vec<Event>,
 }
 
 impl Poller {
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { epoll: epoll::create(CreateFlags::CLOEXEC)?, events: Vec::with_capacity(BATCH) })
+        Ok(Self {
+            epoll: epoll::create(CreateFlags::CLOEXEC)?,
+        })
     }
 
     pub(crate) fn handle(&self) -> BorrowedFd<'_> {
@@ -60,13 +63,13 @@ impl Poller {
     }
 
     /// Appends what is ready now. Does not wait.
-    pub(crate) fn ready(&mut self, ready: &mut Vec<Ready>) -> io::Result<()> {
-        self.events.clear();
-        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&Timespec::default())) {
-            Ok(_) | Err(io::Errno::INTR) => {}
-            Err(error) => return Err(error),
-        }
-        ready.extend(self.events.iter().map(|event| {
+    pub(crate) fn ready(&self, ready: &mut Vec<Ready>) -> io::Result<()> {
+        let mut events = [const { MaybeUninit::<Event>::uninit() }; BATCH];
+        let (events, _) = match epoll::wait(&self.epoll, &mut events[..], Some(&Timespec::default())) {
+            Err(io::Errno::INTR) => return Ok(()),
+            result => result?,
+        };
+        ready.extend(events.iter().map(|event| {
             let (flags, data) = (event.flags, event.data);
             let both = flags.intersects(EventFlags::ERR | EventFlags::HUP);
             Ready {

@@ -21,12 +21,18 @@ pub(crate) fn connect(
     let socket = create(address).map_err(failed("cannot create a socket".into()))?;
     tune(&socket, config);
     if let Some(source) = source {
-        socket.bind(&source.into()).map_err(failed(format!("cannot connect from {source}")))?;
+        socket
+            .bind(&source.into())
+            .map_err(failed(format!("cannot connect from {source}")))?;
     }
     match socket.connect(&SockAddr::from(address)) {
         Ok(()) => {}
         // EINTR too: the kernel goes on connecting.
-        Err(e) if [Errno::INPROGRESS, Errno::INTR].map(Errno::raw_os_error).map(Some).contains(&e.raw_os_error()) => {}
+        Err(e)
+            if [Errno::INPROGRESS, Errno::INTR]
+                .map(Errno::raw_os_error)
+                .map(Some)
+                .contains(&e.raw_os_error()) => {}
         Err(error) => return Err(failed(format!("cannot connect to {address}"))(error)),
     }
     Ok(socket.into())
@@ -39,7 +45,9 @@ pub(crate) fn connected(socket: impl AsFd, address: SocketAddr) -> Result<(), Er
         Ok(Some(error)) | Err(error) => error,
     };
     let detail = match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => format!("{address} refused the connection: nobody listens there"),
+        std::io::ErrorKind::ConnectionRefused => {
+            format!("{address} refused the connection: nobody listens there")
+        }
         std::io::ErrorKind::TimedOut => format!("{address} does not answer"),
         _ => format!("cannot connect to {address}: {error}"),
     };
@@ -65,7 +73,13 @@ pub(crate) fn listen(address: SocketAddr, config: &TcpConfig) -> Result<(OwnedFd
         let bound = socket.local_addr()?.as_socket().unwrap_or(address);
         Ok((socket.into(), bound))
     };
-    open().map_err(|error| Error::from_io(Stage::Listen, format!("cannot listen on {address}: {error}"), error))
+    open().map_err(|error| {
+        Error::from_io(
+            Stage::Listen,
+            format!("cannot listen on {address}: {error}"),
+            error,
+        )
+    })
 }
 
 /// Accepts one connection, `None` when there is none at the moment.
@@ -77,7 +91,12 @@ pub(crate) fn accept(listener: impl AsFd, config: &TcpConfig) -> std::io::Result
         }
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
         // The connection was gone before it was accepted: there may be others.
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::ConnectionAborted | std::io::ErrorKind::Interrupted) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::ConnectionAborted | std::io::ErrorKind::Interrupted
+            ) =>
+        {
             Ok(None)
         }
         Err(error) => Err(error),
@@ -114,7 +133,9 @@ pub(crate) fn reset_on_close(socket: impl AsFd) {
 pub(crate) fn stream_error(stage: Stage, peer: SocketAddr, errno: Errno) -> Error {
     let error = std::io::Error::from(errno);
     let detail = match error.kind() {
-        std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe => format!("{peer} reset the connection"),
+        std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe => {
+            format!("{peer} reset the connection")
+        }
         std::io::ErrorKind::TimedOut => format!("{peer} does not answer any more"),
         _ => format!("the connection to {peer} failed: {error}"),
     };
@@ -123,7 +144,11 @@ pub(crate) fn stream_error(stage: Stage, peer: SocketAddr, errno: Errno) -> Erro
 
 /// The peer did not answer the TCP handshake in time.
 pub(crate) fn connect_timeout(address: SocketAddr) -> Error {
-    Error::new(Stage::Connect, ErrorKind::TimedOut, format!("{address} does not answer"))
+    Error::new(
+        Stage::Connect,
+        ErrorKind::TimedOut,
+        format!("{address} does not answer"),
+    )
 }
 
 fn create(address: SocketAddr) -> std::io::Result<Socket> {
@@ -142,11 +167,19 @@ fn tune(socket: &Socket, config: &TcpConfig) {
     };
     note("TCP_NODELAY", socket.set_tcp_nodelay(true));
     if let Some(keepalive) = config.keepalive {
-        let options = TcpKeepalive::new().with_time(keepalive.idle).with_interval(keepalive.interval);
-        note("SO_KEEPALIVE", socket.set_tcp_keepalive(&options.with_retries(keepalive.probes)));
+        let options = TcpKeepalive::new()
+            .with_time(keepalive.idle)
+            .with_interval(keepalive.interval);
+        note(
+            "SO_KEEPALIVE",
+            socket.set_tcp_keepalive(&options.with_retries(keepalive.probes)),
+        );
     }
     #[cfg(target_os = "linux")]
-    note("TCP_USER_TIMEOUT", socket.set_tcp_user_timeout(config.user_timeout));
+    note(
+        "TCP_USER_TIMEOUT",
+        socket.set_tcp_user_timeout(config.user_timeout),
+    );
     buffers(socket, config);
     if !refused.is_empty() {
         tracing::debug!(?refused, "socket options are not available");

@@ -4,7 +4,6 @@ use std::{
     io::IoSliceMut,
     net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
-    time::Instant,
 };
 
 use rustix::{
@@ -33,12 +32,19 @@ pub(crate) struct Stream<C> {
 
 impl<C: Connection> Stream<C> {
     pub(crate) fn new(socket: OwnedFd, conn: C, peer: SocketAddr) -> Self {
-        Self { socket, conn, peer, blocked: false, shut: false, broken: None }
+        Self {
+            socket,
+            conn,
+            peer,
+            blocked: false,
+            shut: false,
+            broken: None,
+        }
     }
 
     /// Takes in what has arrived, as much as is fair. Returns whether anything had.
     #[inline]
-    pub(crate) fn receive(&mut self, scratch: &mut [u8], now: Instant, events: &mut Vec<C::Event>) -> bool {
+    pub(crate) fn receive(&mut self, scratch: &mut [u8], events: &mut Vec<C::Event>) -> bool {
         let mut any = false;
         for _ in 0..READS {
             let [direct, rest] = self.conn.targets(scratch);
@@ -46,7 +52,10 @@ impl<C: Connection> Stream<C> {
             let received = if direct.is_empty() {
                 recv(&self.socket, rest, RecvFlags::empty()).map(|(n, _)| n)
             } else {
-                readv(&self.socket, &mut [IoSliceMut::new(direct), IoSliceMut::new(rest)])
+                readv(
+                    &self.socket,
+                    &mut [IoSliceMut::new(direct), IoSliceMut::new(rest)],
+                )
             };
             match received {
                 Ok(0) => {
@@ -58,7 +67,7 @@ impl<C: Connection> Stream<C> {
                 }
                 Ok(n) => {
                     any = true;
-                    self.conn.received(n, scratch, now, events);
+                    self.conn.received(n, scratch, events);
                     if n < room || self.conn.life() == Life::Over {
                         break;
                     }
@@ -76,17 +85,22 @@ impl<C: Connection> Stream<C> {
 
     /// Sends what waits, with one system call.
     #[inline]
-    pub(crate) fn flush(&mut self, now: Instant, events: &mut Vec<C::Event>) {
+    pub(crate) fn flush(&mut self, events: &mut Vec<C::Event>) {
         if !self.conn.has_output() || self.blocked || self.conn.life() == Life::Over {
             return;
         }
         let mut slices = Slices::new();
         let wanted = self.conn.gather(&mut slices);
-        let sent = sendmsg(&self.socket, &slices, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL);
+        let sent = sendmsg(
+            &self.socket,
+            &slices,
+            &mut SendAncillaryBuffer::default(),
+            SendFlags::NOSIGNAL,
+        );
         drop(slices);
         match sent {
             Ok(n) => {
-                self.conn.wrote(n, now, events);
+                self.conn.wrote(n, events);
                 self.blocked = n < wanted;
             }
             Err(Errno::AGAIN) => self.blocked = true,
@@ -99,13 +113,14 @@ impl<C: Connection> Stream<C> {
             Err(errno) => self.fail(errno),
         }
         if self.blocked {
-            self.conn.blocked(now);
+            self.conn.blocked();
         }
     }
 
     #[cold]
     fn fail(&mut self, errno: Errno) {
-        self.conn.failed(socket::stream_error(self.conn.stage(), self.peer, errno));
+        self.conn
+            .failed(socket::stream_error(self.conn.stage(), self.peer, errno));
     }
 
     /// Shuts this direction down once the last word has left.
