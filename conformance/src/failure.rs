@@ -27,13 +27,18 @@ impl Stop {
     #[track_caller]
     #[must_use]
     pub fn failed(what: impl Into<String>) -> Self {
-        Self::Failed { what: what.into(), at: Location::caller() }
+        Self::Failed {
+            what: what.into(),
+            at: Location::caller(),
+        }
     }
 
     /// A case that cannot be run here.
     #[must_use]
     pub fn skipped(reason: impl Into<String>) -> Self {
-        Self::Skipped { reason: reason.into() }
+        Self::Skipped {
+            reason: reason.into(),
+        }
     }
 }
 
@@ -124,7 +129,9 @@ macro_rules! expect {
             $pattern => $result,
             other => {
                 return Err($crate::Stop::failed(format!(
-                    "expected {}, got {:?}", stringify!($pattern), other
+                    "expected {}, got {:?}",
+                    stringify!($pattern),
+                    other
                 )));
             }
         }

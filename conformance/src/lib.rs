@@ -9,6 +9,7 @@
 
 pub mod contract;
 pub mod fixtures;
+pub mod fuzzing;
 pub mod world;
 
 mod case;

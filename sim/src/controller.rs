@@ -41,6 +41,8 @@ struct Request {
     direction: DataDirection,
     /// Bytes that may be fetched or sent.
     remote: u32,
+    /// How far it has been fetched.
+    fetched: u32,
     fetches: u16,
 }
 
@@ -386,16 +388,23 @@ impl Controller {
         let queue = self.request(id)?;
         let most = queue.limits.max_fetches;
         let request = queue.requests.get_mut(id).ok_or(Misuse::UnknownRequest)?;
-        let end = u32::try_from(len).ok().and_then(|len| offset.checked_add(len));
+        let end = u32::try_from(len)
+            .ok()
+            .and_then(|len| offset.checked_add(len))
+            .ok_or(Misuse::DataLength)?;
+        let aligned = len.is_multiple_of(4) || end == request.remote;
         if len == 0
+            || offset != request.fetched
+            || !aligned
+            || end > request.remote
             || request.direction != DataDirection::HostToController
-            || end.is_none_or(|end| end > request.remote)
         {
             return Err(Misuse::DataLength);
         }
         if request.fetches >= most {
             return Err(Misuse::TooManyFetches);
         }
+        request.fetched = end;
         request.fetches += 1;
         Ok(queue)
     }

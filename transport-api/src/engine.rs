@@ -144,7 +144,9 @@ pub trait ControllerEngine: Engine {
 
     /// Pulls `into.len()` bytes of the request's data, from `offset`, into `into`; `Fetched` follows.
     ///
-    /// Only for requests with [`RequestData::Remote`](crate::RequestData::Remote) data.
+    /// Only for requests with [`RequestData::Remote`](crate::RequestData::Remote) data; from offset 0 on, each fetch where the one
+    /// before ends, and each but the last a multiple of four bytes long. Anything else is refused as
+    /// [`Misuse::DataLength`] (an R2T continues where the last one ended: NVMe/TCP Transport 1.0 §3.6.2.10).
     fn fetch(&mut self, request: RequestId, offset: u32, into: Buffer) -> Result<(), Refused<Buffer>>;
 
     /// Answers a request: first the data, then the completion. The transport writes the CID; the caller writes everything else.

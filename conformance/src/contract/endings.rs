@@ -23,12 +23,18 @@ pub fn commands_end_once(fixture: &dyn Fixture) -> Verdict {
     }
     for _ in 0..15 {
         let request = world.request()?;
-        let data = if request.sqe.opcode == read().opcode { world.controller_buffer(512)?.into() } else { Gather::new() };
+        let data = if request.sqe.opcode == read().opcode {
+            world.controller_buffer(512)?.into()
+        } else {
+            Gather::new()
+        };
         world.respond(&request, data)?;
     }
     world.until("fifteen completions", |world| world.hosts[0].events.len() >= 15)?;
     world.controller().close(queue.controller, Close::Now);
-    world.until("the end of the queue", |world| matches!(world.hosts[0].events.back(), Some(HostEvent::Closed { .. })))?;
+    world.until("the end of the queue", |world| {
+        matches!(world.hosts[0].events.back(), Some(HostEvent::Closed { .. }))
+    })?;
     let mut completed = BTreeMap::new();
     let mut aborted = BTreeMap::new();
     for event in world.hosts[0].events.drain(..) {
@@ -39,10 +45,19 @@ pub fn commands_end_once(fixture: &dyn Fixture) -> Verdict {
             other => return Err(Stop::failed(format!("{other:?} in between"))),
         }
     }
-    check!(completed.values().chain(aborted.values()).all(|&times| times == 1), "{completed:?} {aborted:?}");
+    check!(
+        completed
+            .values()
+            .chain(aborted.values())
+            .all(|&times| times == 1),
+        "{completed:?} {aborted:?}"
+    );
     check_eq!(completed.len(), 15);
     check_eq!(aborted.len(), 16);
-    check!(completed.keys().all(|cookie| !aborted.contains_key(cookie)), "{completed:?} {aborted:?}");
+    check!(
+        completed.keys().all(|cookie| !aborted.contains_key(cookie)),
+        "{completed:?} {aborted:?}"
+    );
     Ok(())
 }
 
@@ -54,7 +69,10 @@ pub fn errors_end_once(fixture: &dyn Fixture) -> Verdict {
     world.submit(queue.host, read(), Data::FromController(room), 9)?;
     let request = world.request()?;
     let cqe = Cqe::error(request.sqe.cid(), Status::UNRECOVERED_READ_ERROR.with_dnr());
-    world.controller().respond(request.id, cqe, Gather::new()).map_err(|refused| Stop::failed(refused.to_string()))?;
+    world
+        .controller()
+        .respond(request.id, cqe, Gather::new())
+        .map_err(|refused| Stop::failed(refused.to_string()))?;
     let done = world.done()?;
     check_eq!(done.cqe.status(), Status::UNRECOVERED_READ_ERROR.with_dnr());
     check_eq!((done.cookie, done.transferred, done.data.len()), (9, 0, 8192));
@@ -73,16 +91,27 @@ pub fn fetches_end_once(fixture: &dyn Fixture) -> Verdict {
     for n in 0..max_fetches {
         let into = world.controller_buffer(len)?;
         let offset = (n * len) as u32;
-        world.controller().fetch(request.id, offset, into).map_err(|refused| Stop::failed(refused.to_string()))?;
+        world
+            .controller()
+            .fetch(request.id, offset, into)
+            .map_err(|refused| Stop::failed(refused.to_string()))?;
     }
     world.host().close(queue.host, Close::Now);
     world.until("the end at the controller", |world| {
-        matches!(world.controllers[0].events.back(), Some(ControllerEvent::Closed { .. }))
+        matches!(
+            world.controllers[0].events.back(),
+            Some(ControllerEvent::Closed { .. })
+        )
     })?;
     let mut offsets = Vec::new();
     for event in world.controllers[0].events.drain(..) {
         match event {
-            ControllerEvent::Fetched { request: whose, offset, data, .. } => {
+            ControllerEvent::Fetched {
+                request: whose,
+                offset,
+                data,
+                ..
+            } => {
                 check_eq!(whose, request.id);
                 check_eq!(data.len(), len);
                 offsets.push(offset as usize / len);
@@ -109,7 +138,11 @@ pub fn completions_return_buffers(fixture: &dyn Fixture) -> Verdict {
         let request = world.request()?;
         world.succeed(&request)?;
         let done = world.done()?;
-        check!(matches!(&done.data, Data::ToController(buffer) if has_pattern(buffer, 0, 3)), "{:?}", done.data);
+        check!(
+            matches!(&done.data, Data::ToController(buffer) if has_pattern(buffer, 0, 3)),
+            "{:?}",
+            done.data
+        );
         check_eq!(place_of(&done.data), Some(out_place));
         check_eq!(done.transferred, 0);
 
@@ -119,7 +152,11 @@ pub fn completions_return_buffers(fixture: &dyn Fixture) -> Verdict {
         pattern(&mut data, 4);
         world.respond(&request, data.into())?;
         let done = world.done()?;
-        check!(matches!(&done.data, Data::FromController(buffer) if has_pattern(buffer, 0, 4)), "{:?}", done.data);
+        check!(
+            matches!(&done.data, Data::FromController(buffer) if has_pattern(buffer, 0, 4)),
+            "{:?}",
+            done.data
+        );
         check_eq!(place_of(&done.data), Some(room_place));
         check_eq!(done.transferred as usize, len);
     }
@@ -135,8 +172,11 @@ pub fn aborts_return_buffers(fixture: &dyn Fixture) -> Verdict {
     for (cookie, len) in (0u64..).zip(lens) {
         let buffer = world.buffer(len)?;
         places.insert(cookie, place(&buffer));
-        let (sqe, data) =
-            if cookie % 2 == 0 { (write(), Data::ToController(buffer)) } else { (read(), Data::FromController(buffer)) };
+        let (sqe, data) = if cookie % 2 == 0 {
+            (write(), Data::ToController(buffer))
+        } else {
+            (read(), Data::FromController(buffer))
+        };
         world.submit(queue.host, sqe, data, cookie)?;
         if cookie == 2 {
             world.request()?; // The first ones have reached the controller, the others never leave.
@@ -176,10 +216,18 @@ pub fn fetches_return_buffers(fixture: &dyn Fixture) -> Verdict {
             .fetch(request.id, offset as u32, into)
             .map_err(|refused| Stop::failed(refused.to_string()))?;
         match world.controller_event()? {
-            ControllerEvent::Fetched { request: whose, offset: from, data, outcome: Ok(()) } => {
+            ControllerEvent::Fetched {
+                request: whose,
+                offset: from,
+                data,
+                outcome: Ok(()),
+            } => {
                 check_eq!((whose, from as usize), (request.id, offset));
                 check_eq!(place(&data), into_place);
-                check!(has_pattern(&data, offset, 5), "the part at {offset} is not what was sent");
+                check!(
+                    has_pattern(&data, offset, 5),
+                    "the part at {offset} is not what was sent"
+                );
             }
             other => return Err(Stop::failed(format!("{other:?}"))),
         }

@@ -29,7 +29,9 @@ pub fn hosts(fixture: &dyn Fixture) -> Verdict {
     let decent = world.open(8, true)?;
     let rogues = fixture.rogue_hosts(world.listener.address);
     if rogues.is_empty() {
-        return Err(Stop::skipped("nobody has written a rogue host for this transport"));
+        return Err(Stop::skipped(
+            "nobody has written a rogue host for this transport",
+        ));
     }
     for rogue in rogues {
         let name = rogue.name().to_owned();
@@ -45,7 +47,9 @@ pub fn hosts(fixture: &dyn Fixture) -> Verdict {
                     requests += 1;
                     check!(requests <= 64, "{name}: {requests} commands were delivered");
                 }
-                ControllerEvent::Fetched { outcome, .. } => check!(outcome.is_err(), "{name}: its data was taken"),
+                ControllerEvent::Fetched { outcome, .. } => {
+                    check!(outcome.is_err(), "{name}: its data was taken")
+                }
                 ControllerEvent::Closed { queue, reason } => {
                     check_eq!(Some(queue), accepted, "{name}");
                     match reason {
@@ -69,14 +73,22 @@ pub fn controllers(fixture: &dyn Fixture) -> Verdict {
     let decent = world.open(8, true)?;
     let rogues = fixture.rogue_controllers();
     if rogues.is_empty() {
-        return Err(Stop::skipped("nobody has written a rogue controller for this transport"));
+        return Err(Stop::skipped(
+            "nobody has written a rogue controller for this transport",
+        ));
     }
     for rogue in rogues {
         let name = rogue.name().to_owned();
         let address = rogue.address().doing(&name)?;
         world.rogues.push(rogue);
-        let target = Target { address, ..world.target };
-        let queue = world.host().connect(&target, &options(QueueKind::Admin, 8)).doing(&name)?;
+        let target = Target {
+            address,
+            ..world.target
+        };
+        let queue = world
+            .host()
+            .connect(&target, &options(QueueKind::Admin, 8))
+            .doing(&name)?;
         let mut outstanding = 0;
         loop {
             match world.host_event().doing(&name)? {
@@ -88,7 +100,10 @@ pub fn controllers(fixture: &dyn Fixture) -> Verdict {
                     outstanding = 2;
                 }
                 HostEvent::Completed { cqe, .. } => {
-                    check!(!cqe.status().is_success(), "{name}: its lies were taken for success");
+                    check!(
+                        !cqe.status().is_success(),
+                        "{name}: its lies were taken for success"
+                    );
                     outstanding -= 1;
                 }
                 HostEvent::Aborted { .. } => outstanding -= 1,

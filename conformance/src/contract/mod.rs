@@ -46,15 +46,32 @@ fn place_of(data: &Data) -> Option<(*const u8, usize)> {
     }
 }
 
+/// The period of the pattern: prime, so that no power of two hides a piece in the wrong place.
+const PERIOD: usize = 251;
+
+/// Many periods, so that filling and comparing is as fast as copying, also where nothing is optimised.
+const PATTERN: [u8; PERIOD * 33] = {
+    let mut bytes = [0; PERIOD * 33];
+    let mut at = 0;
+    while at < bytes.len() {
+        bytes[at] = (at % PERIOD) as u8;
+        at += 1;
+    }
+    bytes
+};
+
 /// Fills with bytes that tell positions and uses apart.
 fn pattern(bytes: &mut [u8], salt: u8) {
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        // 251 is prime: no power of two hides a piece in the wrong place.
-        *byte = (at % 251) as u8 ^ salt;
+    let start = usize::from(salt) % PERIOD;
+    for chunk in bytes.chunks_mut(PERIOD * 32) {
+        chunk.copy_from_slice(&PATTERN[start..start + chunk.len()]);
     }
 }
 
 /// Whether the bytes are those of [`pattern`] from `offset` on.
 fn has_pattern(bytes: &[u8], offset: usize, salt: u8) -> bool {
-    bytes.iter().enumerate().all(|(at, byte)| *byte == ((at + offset) % 251) as u8 ^ salt)
+    let start = (offset + usize::from(salt)) % PERIOD;
+    bytes
+        .chunks(PERIOD * 32)
+        .all(|chunk| *chunk == PATTERN[start..start + chunk.len()])
 }

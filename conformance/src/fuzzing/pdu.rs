@@ -1,0 +1,6 @@
+pub(super) const TARGET: super::Target = super::Target {
+    name: "pdu",
+    body: |_| {},
+    seeds: Vec::new,
+    longest: 4,
+};
