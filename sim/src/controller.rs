@@ -208,6 +208,7 @@ impl Queue {
                     cid: sqe.cid(),
                     direction: sqe.data_direction(),
                     remote,
+                    fetched: 0,
                     fetches: 0,
                 };
                 let request = self
