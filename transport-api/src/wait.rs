@@ -47,8 +47,9 @@ impl Waiter {
     }
 
     /// Returns when it is worth polling again: at once while spinning; otherwise when one of `handles` is readable, `until`
-    /// has passed, or a signal arrived. `now` is the time of the poll that brought nothing.
-    pub fn idle(&mut self, now: Instant, handles: &[BorrowedFd<'_>], until: Option<Instant>) {
+    /// has passed, or a signal arrived. `now` is the time of the poll that brought nothing. Answers whether it blocked, so
+    /// that a [`Wake`](crate::Wake) among the handles has to be cleared.
+    pub fn idle(&mut self, now: Instant, handles: &[BorrowedFd<'_>], until: Option<Instant>) -> bool {
         let spin = match self.policy {
             WaitPolicy::Spin => true,
             WaitPolicy::Block => false,
@@ -58,7 +59,7 @@ impl Waiter {
         };
         if spin {
             std::hint::spin_loop();
-            return;
+            return false;
         }
         let timeout = until.map(|until| {
             let left = until.saturating_duration_since(now);
@@ -73,5 +74,6 @@ impl Waiter {
             .collect();
         // EINTR is a reason to look around, not a failure; nothing else can happen to valid descriptors.
         let _ = poll(&mut fds, timeout.as_ref());
+        true
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use nvmf_transport::{Buffer, Gather, Region, View};
 use nvmf_wire::Status;
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use smallvec::SmallVec;
 
 use super::{
@@ -295,7 +295,7 @@ impl Core {
     fn deallocate(&self, ranges: &[BlockRange]) -> Result<(), Status> {
         self.intact()?;
         let shift = self.geometry.block_size.shift();
-        for range in ranges {
+        for range in ranges.iter().filter(|range| range.blocks > 0) {
             let (offset, len) = (range.slba << shift, range.blocks << shift);
             if self.geometry.deallocated_reads_zero {
                 self.zero(offset, len, true)?;
@@ -308,37 +308,27 @@ impl Core {
         Ok(())
     }
 
-    /// Gives storage back, or says that it cannot be.
+    /// Gives storage back, or says that it cannot be. Not for an empty range, which the system calls invalid.
     fn free(&self, offset: u64, len: u64) -> Result<(), Errno> {
-        // The system calls an empty range invalid.
-        while len > 0 {
-            match self.disk.punch(offset, len) {
-                Err(Errno::INTR) => {}
-                outcome => return outcome,
-            }
-        }
-        Ok(())
+        retry_on_intr(|| self.disk.punch(offset, len))
     }
 
     /// Makes a range read as zeroes, by the cheapest means the file system has.
     fn zero(&self, offset: u64, len: u64, deallocate: bool) -> Result<(), Status> {
-        let outcome = if deallocate {
-            self.free(offset, len)
-        } else {
-            Err(Errno::OPNOTSUPP)
-        };
-        match outcome {
+        if len == 0 {
+            return Ok(());
+        }
+        if deallocate {
+            match self.free(offset, len) {
+                Ok(()) => return Ok(()),
+                Err(errno) if unsupported(errno) => {}
+                Err(errno) => return Err(self.failure("deallocate", errno)),
+            }
+        }
+        match retry_on_intr(|| self.disk.zero(offset, len)) {
             Ok(()) => return Ok(()),
             Err(errno) if unsupported(errno) => {}
-            Err(errno) => return Err(self.failure("deallocate", errno)),
-        }
-        while len > 0 {
-            match self.disk.zero(offset, len) {
-                Ok(()) => return Ok(()),
-                Err(Errno::INTR) => {}
-                Err(errno) if unsupported(errno) => break,
-                Err(errno) => return Err(self.failure("write zeroes", errno)),
-            }
+            Err(errno) => return Err(self.failure("write zeroes", errno)),
         }
         let end = offset.saturating_add(len);
         let mut offset = offset;

@@ -71,7 +71,7 @@ impl FileOptions {
             block_size: BlockSize::default(),
             read_only: false,
             direct: false,
-            workers: 8,
+            workers: 16,
             identity: None,
         }
     }

@@ -15,7 +15,7 @@ use std::sync::{
 
 use nvmf_transport::Gather;
 use nvmf_wire::Status;
-use rustix::io::Errno;
+use rustix::io::retry_on_intr;
 
 use super::disk::Disk;
 use crate::backend::{Kept, report::Report};
@@ -53,18 +53,12 @@ impl Durability {
         if self.is_lost() {
             return Err(Status::WRITE_FAULT.with_dnr());
         }
-        loop {
-            match disk.sync() {
-                Ok(()) => return Ok(()),
-                Err(Errno::INTR) => {}
-                Err(errno) => {
-                    self.lost.store(true, Ordering::Release);
-                    let status = Status::WRITE_FAULT.with_dnr();
-                    report.failure("sync (writes, Flush and FUA fail from now on)", &errno, status);
-                    return Err(status);
-                }
-            }
-        }
+        retry_on_intr(|| disk.sync()).map_err(|errno| {
+            self.lost.store(true, Ordering::Release);
+            let status = Status::WRITE_FAULT.with_dnr();
+            report.failure("sync (writes, Flush and FUA fail from now on)", &errno, status);
+            status
+        })
     }
 
     /// Ends an operation once everything written before the call is durable: by this thread, or by the one that syncs already.

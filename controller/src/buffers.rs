@@ -1,0 +1,76 @@
+//! The data buffers of one I/O queue: what bounds the memory a host can make the server hold.
+//!
+//! Every queue has its own, so a host that sends or takes its data slowly stalls its own queue and nobody else's. There are
+//! always enough for one command of the largest size, so a queue whose buffers are all free can go on: waiting for buffers
+//! cannot deadlock.
+
+use std::sync::Arc;
+
+use nvmf_transport::{Buffer, Memory, Pool};
+
+use crate::backend::Buffers;
+
+/// Size of a small buffer.
+pub(crate) const SMALL: usize = 16 << 10;
+/// Size of a large buffer, and of the pieces a write is fetched in.
+pub(crate) const LARGE: usize = 128 << 10;
+
+/// Two pools.
+#[derive(Debug)]
+pub(crate) struct DataBuffers {
+    small: Pool,
+    large: Pool,
+}
+
+impl DataBuffers {
+    /// The fewest bytes that let a command of `max_transfer` bytes, and some small ones beside, go on.
+    pub(crate) fn least(max_transfer: u32) -> usize {
+        (max_transfer as usize).next_multiple_of(LARGE) + 8 * SMALL
+    }
+
+    /// Buffers of `bytes` in total, which are at least [`DataBuffers::least`]. Allocates on first use.
+    pub(crate) fn new(memory: &Arc<dyn Memory>, bytes: usize, max_transfer: u32) -> Self {
+        let spare = bytes.saturating_sub((max_transfer as usize).next_multiple_of(LARGE));
+        let small = (bytes / 4).min(spare) / SMALL;
+        let large = (bytes - small * SMALL) / LARGE;
+        Self {
+            small: Pool::new(Arc::clone(memory), SMALL, small),
+            large: Pool::new(Arc::clone(memory), LARGE, large),
+        }
+    }
+
+    /// A buffer of `len` bytes, or of less if `len` is more than a large one has.
+    pub(crate) fn take(&self, len: usize) -> Option<Buffer> {
+        let small = if len <= SMALL { self.small.take() } else { None };
+        let mut buffer = small.or_else(|| self.large.take())?;
+        buffer.truncate(len);
+        Some(buffer)
+    }
+}
+
+/// [`DataBuffers`] for one operation of a backend; remembers whether there were too few.
+#[derive(Debug)]
+pub(crate) struct Lender<'a> {
+    buffers: &'a DataBuffers,
+    /// Others wait already: this operation has to wait behind them if it needs any.
+    behind: bool,
+    pub(crate) starved: bool,
+}
+
+impl<'a> Lender<'a> {
+    pub(crate) fn new(buffers: &'a DataBuffers, behind: bool) -> Self {
+        Self {
+            buffers,
+            behind,
+            starved: false,
+        }
+    }
+}
+
+impl Buffers for Lender<'_> {
+    fn take(&mut self, len: usize) -> Option<Buffer> {
+        let buffer = if self.behind { None } else { self.buffers.take(len) };
+        self.starved |= buffer.is_none();
+        buffer
+    }
+}

@@ -1,0 +1,448 @@
+//! The session of one engine: takes its events, answers with calls on it. Sans-io: no clock, no socket, no thread.
+//!
+//! Queues of one association may live in sessions on different threads; what they share is the [`Association`], and they
+//! talk by messages ([`crate::port`]). A READ whose namespace answers at once goes event → checks → backend → `respond` with
+//! no lock, no allocation and no look-up beyond indexing.
+//!
+//! Start at [`Session::handle`]. `connect` makes queues of connections, `admin` and `io` run commands, `transfer` moves write
+//! data, `queue` and `ops` are what is remembered, `timers` ends what takes too long.
+
+mod admin;
+mod connect;
+mod io;
+mod ops;
+mod queue;
+mod timers;
+mod transfer;
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
+
+use nvmf_transport::{
+    Close, CloseReason, ControllerEngine, ControllerEvent, Gather, Memory, QueueId, QueueInfo, RequestData,
+    RequestId, View, Wake, Wire,
+};
+use nvmf_wire::{Cid, Sqe, Status};
+
+use self::{
+    ops::{Ops, Work},
+    queue::{Connecting, Fresh, Queue, Role, answer},
+};
+use crate::{
+    association::{Address, Place},
+    backend::{Finish, Finished},
+    port::{Message, Port},
+    server::{Server, Shared},
+};
+
+/// The target side of one engine.
+pub struct Session {
+    shared: Arc<Shared>,
+    port: Arc<Port>,
+    finished: Finished,
+    memory: Arc<dyn Memory>,
+    wire: Wire,
+    /// By [`QueueId::slot`].
+    queues: Vec<Option<Box<Queue>>>,
+    /// Queues that are gone while a backend still works for them.
+    lingering: Vec<Box<Queue>>,
+    ops: Ops,
+    /// Connects that are asked again.
+    retries: Vec<QueueId>,
+    /// Queues with commands that wait for memory.
+    starved: Vec<QueueId>,
+    /// The earliest moment at which `timers` has something to do.
+    deadline: Option<Instant>,
+    /// When to look at `retries` and `starved` even if nothing happens.
+    again: Option<Instant>,
+    zeroes: Option<View>,
+    finishes: Vec<Finish>,
+    draining: bool,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("wire", &self.wire)
+            .field("queues", &self.queues())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The engine is gone with all its queues: so are the associations of admin queues, and I/O queues leave theirs.
+impl Drop for Session {
+    fn drop(&mut self) {
+        let queues: Vec<QueueId> = self.queues.iter().flatten().map(|queue| queue.id).collect();
+        queues
+            .into_iter()
+            .for_each(|id| self.closed(id, &CloseReason::Requested));
+        self.lingering.drain(..).for_each(|queue| Self::leave(&queue));
+    }
+}
+
+/// What running a command needs besides its queue.
+struct Tools<'a> {
+    engine: &'a mut dyn ControllerEngine,
+    ops: &'a mut Ops,
+    finished: &'a Finished,
+    starved: &'a mut Vec<QueueId>,
+}
+
+impl Session {
+    /// A session for one engine of a transport that speaks `wire` and has `memory`. Other threads wake it by `wake`: whoever
+    /// drives it waits for that and for the engine, clears it, and calls [`Session::advance`].
+    pub fn new(server: &Server, wire: Wire, memory: Arc<dyn Memory>, wake: Wake) -> Self {
+        Self {
+            shared: Arc::clone(&server.shared),
+            port: Port::new(wake.clone()),
+            finished: Finished::new(wake),
+            memory,
+            wire,
+            queues: Vec::new(),
+            lingering: Vec::new(),
+            ops: Ops::default(),
+            retries: Vec::new(),
+            starved: Vec::new(),
+            deadline: None,
+            again: None,
+            zeroes: None,
+            finishes: Vec::new(),
+            draining: false,
+        }
+    }
+
+    /// Takes what a poll of the engine brought and leaves `events` empty.
+    pub fn handle(
+        &mut self,
+        engine: &mut dyn ControllerEngine,
+        now: Instant,
+        events: &mut Vec<ControllerEvent>,
+    ) {
+        for event in events.drain(..) {
+            match event {
+                ControllerEvent::Command { request, sqe, data } => {
+                    self.command(engine, now, request, sqe, data)
+                }
+                ControllerEvent::Fetched {
+                    request,
+                    offset,
+                    data,
+                    outcome,
+                } => {
+                    self.fetched(engine, now, request, offset, data, outcome);
+                }
+                ControllerEvent::Accepted { queue, info, .. } => self.accepted(engine, now, queue, info),
+                ControllerEvent::Closed { queue, reason } => self.closed(queue, &reason),
+                other => tracing::error!(?other, "an event this session does not know"),
+            }
+        }
+    }
+
+    /// Takes what other threads left: ends of backend operations, messages; and does what time asks for. Call it once per
+    /// poll. Whether anything happened.
+    pub fn advance(&mut self, engine: &mut dyn ControllerEngine, now: Instant) -> bool {
+        let mut finishes = std::mem::take(&mut self.finishes);
+        self.finished.drain(&mut finishes);
+        let messages = self.port.take();
+        let mut worked = !finishes.is_empty() || !messages.is_empty();
+        for Finish { tag, outcome } in finishes.drain(..) {
+            self.finish(engine, tag as u32, outcome);
+        }
+        self.finishes = finishes;
+        for message in messages {
+            self.message(engine, message);
+        }
+        worked |= self.timers(engine, now);
+        if self.draining {
+            self.drain_queues(engine);
+        }
+        worked
+    }
+
+    /// When [`Session::advance`] wants to be called even if nothing happens.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        match (self.deadline, self.again) {
+            (Some(deadline), Some(again)) => Some(deadline.min(again)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// Starts to end all queues: what is outstanding is finished, nothing new is begun.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Queues now, those that end included.
+    pub fn queues(&self) -> usize {
+        self.queues.iter().flatten().count() + self.lingering.len()
+    }
+
+    /// The mailbox, for whoever has to reach this session from another thread.
+    pub(crate) fn port(&self) -> Arc<Port> {
+        Arc::clone(&self.port)
+    }
+
+    fn accepted(
+        &mut self,
+        engine: &mut dyn ControllerEngine,
+        now: Instant,
+        id: QueueId,
+        info: Box<QueueInfo>,
+    ) {
+        let shared = Arc::clone(&self.shared);
+        let options = &shared.options;
+        shared.started.get_or_init(|| now);
+        let place = Place::take(&shared.queues, 1, options.max_queues);
+        let fresh = Place::take(&shared.unassociated, 1, options.max_unassociated);
+        let (Some(place), Some(fresh), false) = (place, fresh, self.draining) else {
+            shared.turned_away.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(peer = %info.peer, "connection turned away: no place left");
+            engine.close(id, Close::Now);
+            return;
+        };
+        shared.accepted.fetch_add(1, Ordering::Relaxed);
+        let deadline = now + options.connect_timeout;
+        self.wake_at(deadline);
+        let fresh = Fresh {
+            deadline,
+            connecting: Connecting::No,
+            _place: fresh,
+        };
+        let slot = id.slot();
+        if self.queues.len() <= slot {
+            self.queues.resize_with(slot + 1, || None);
+        }
+        self.queues[slot] = Some(Box::new(Queue::new(id, info, place, fresh)));
+    }
+
+    /// A queue that lives and the tools to run its commands with.
+    fn parts<'a>(
+        &'a mut self,
+        engine: &'a mut dyn ControllerEngine,
+        id: QueueId,
+    ) -> Option<(&'a mut Queue, Tools<'a>)> {
+        let queue = self
+            .queues
+            .get_mut(id.slot())?
+            .as_deref_mut()
+            .filter(|queue| queue.id == id)?;
+        let tools = Tools {
+            engine,
+            ops: &mut self.ops,
+            finished: &self.finished,
+            starved: &mut self.starved,
+        };
+        Some((queue, tools))
+    }
+
+    fn command(
+        &mut self,
+        engine: &mut dyn ControllerEngine,
+        now: Instant,
+        request: RequestId,
+        sqe: Sqe,
+        data: Result<RequestData, Status>,
+    ) {
+        let draining = self.draining;
+        let Some((queue, mut tools)) = self.parts(engine, request.queue) else {
+            return;
+        };
+        if queue.closing || draining {
+            return;
+        }
+        queue.sq.consume();
+        let data = match data {
+            Ok(data) => data,
+            Err(status) => return io::refuse(queue, &mut tools, request, &sqe, status),
+        };
+        match &queue.role {
+            Role::Io(_) => io::command(queue, &mut tools, request, &sqe, data),
+            Role::Admin(_) => self.admin_command(engine, now, request, &sqe, data),
+            Role::Fresh(_) => self.first_command(engine, now, request, &sqe, data),
+        }
+    }
+
+    fn fetched(
+        &mut self,
+        engine: &mut dyn ControllerEngine,
+        now: Instant,
+        request: RequestId,
+        offset: u32,
+        data: nvmf_transport::Buffer,
+        outcome: Result<(), Status>,
+    ) {
+        let Some((queue, mut tools)) = self.parts(engine, request.queue) else {
+            return;
+        };
+        let Some(index) = queue.kept(tools.ops, request) else {
+            return;
+        };
+        if queue.closing {
+            transfer::fetch_lost(tools.ops, index);
+            return;
+        }
+        match tools.ops.get(index).map(|op| &op.work) {
+            Some(Work::Transfer(_)) => transfer::fetched(queue, &mut tools, index, offset, data, outcome),
+            Some(Work::Ranges { .. }) => io::ranges_fetched(queue, &mut tools, index, data, outcome),
+            Some(Work::AdminData) => self.admin_data(engine, now, index, data, outcome),
+            _ => tracing::error!(?request, "data for a command that asked for none"),
+        }
+    }
+
+    /// An operation on a backend ended.
+    fn finish(&mut self, engine: &mut dyn ControllerEngine, index: u32, outcome: Result<Gather, Status>) {
+        let Some(id) = self.ops.get(index).map(ops::Op::queue) else {
+            return;
+        };
+        let Some((queue, mut tools)) = self.parts(engine, id) else {
+            return self.linger(index);
+        };
+        if queue.closing {
+            // Its answer would go nowhere; the queue's end counts what is left.
+            return transfer::forget_finished(queue, tools.ops, index);
+        }
+        match tools.ops.get(index).map(|op| &op.work) {
+            Some(Work::Transfer(_)) => transfer::stored(queue, &mut tools, index, outcome),
+            Some(Work::Flushes { .. }) => io::flushed(queue, &mut tools, index, outcome),
+            _ => io::finished(queue, &mut tools, index, outcome),
+        }
+    }
+
+    /// An operation ended for a queue that is gone.
+    fn linger(&mut self, index: u32) {
+        let Some(id) = self.ops.get(index).map(ops::Op::queue) else {
+            return;
+        };
+        let Some(at) = self.lingering.iter().position(|queue| queue.id == id) else {
+            return;
+        };
+        transfer::forget_finished(&mut self.lingering[at], &mut self.ops, index);
+        if self.lingering[at].outstanding == 0 {
+            let queue = self.lingering.swap_remove(at);
+            Self::leave(&queue);
+        }
+    }
+
+    fn closed(&mut self, id: QueueId, reason: &CloseReason) {
+        let slot = self
+            .queues
+            .get_mut(id.slot())
+            .filter(|slot| slot.as_ref().is_some_and(|queue| queue.id == id));
+        let Some(mut queue) = slot.and_then(Option::take) else {
+            return;
+        };
+        let peer = queue.info.peer;
+        match &queue.role {
+            Role::Fresh(_) => tracing::debug!(%peer, %reason, "connection ended before Connect"),
+            Role::Io(io) => {
+                tracing::debug!(%peer, qid = io.qid, cntlid = io.association.cntlid, %reason, "I/O queue ended");
+            }
+            Role::Admin(admin) => admin.association.end(&format!("the admin queue ended: {reason}")),
+        }
+        // All fetches have ended; what is left is with a backend, or nowhere.
+        let idle: Vec<u32> = self
+            .ops
+            .of(id)
+            .filter(|(_, op)| transfer::with_host_only(op))
+            .map(|(index, _)| index)
+            .collect();
+        for index in idle {
+            queue.release(&mut self.ops, index);
+        }
+        queue.waiting.clear();
+        if queue.outstanding > 0 {
+            self.lingering.push(queue);
+        } else {
+            Self::leave(&queue);
+        }
+    }
+
+    /// Nothing is left of a queue.
+    fn leave(queue: &Queue) {
+        if let Role::Io(io) = &queue.role {
+            io.subsystem.account.close(&io.counters);
+            io.association.leave(io.qid, &io.address);
+        }
+    }
+
+    fn message(&mut self, engine: &mut dyn ControllerEngine, message: Message) {
+        match message {
+            Message::Close { queue, how } => self.close(engine, queue, how),
+            Message::Look { queue } => self.look(engine, queue),
+            Message::Abort { queue, cid, reply } => {
+                let aborted = self.abort(engine, queue, cid);
+                reply.port.post(Message::Aborted {
+                    request: reply.request,
+                    aborted,
+                });
+            }
+            Message::Aborted { request, aborted } => self.aborted(engine, request, aborted),
+        }
+    }
+
+    fn close(&mut self, engine: &mut dyn ControllerEngine, id: QueueId, how: Close) {
+        let queue = self
+            .queues
+            .get_mut(id.slot())
+            .and_then(Option::as_deref_mut)
+            .filter(|queue| queue.id == id);
+        let Some(queue) = queue else { return };
+        queue.closing = true;
+        engine.close(id, how);
+    }
+
+    /// Ends a command of a queue early, if it only waits here; otherwise it goes no further than it has to.
+    fn abort(&mut self, engine: &mut dyn ControllerEngine, id: QueueId, cid: Cid) -> bool {
+        let Some((queue, tools)) = self.parts(engine, id) else {
+            return false;
+        };
+        let Some(index) = tools
+            .ops
+            .of(id)
+            .find(|(_, op)| op.sqe.cid() == cid)
+            .map(|(index, _)| index)
+        else {
+            return false;
+        };
+        if let Some(at) = queue.waiting.iter().position(|&waiting| waiting == index) {
+            queue.waiting.remove(at);
+            if let Some(op) = queue.release(tools.ops, index) {
+                answer(
+                    tools.engine,
+                    &queue.sq,
+                    op.request,
+                    Status::ABORT_REQUESTED,
+                    0,
+                    Gather::new(),
+                );
+                return true;
+            }
+        }
+        if let Some(op) = tools.ops.get_mut(index) {
+            op.aborted = true;
+        }
+        false
+    }
+
+    fn drain_queues(&mut self, engine: &mut dyn ControllerEngine) {
+        let idle = |queue: &&mut Box<Queue>| !queue.closing && queue.outstanding == 0;
+        for queue in self.queues.iter_mut().flatten().filter(idle) {
+            queue.closing = true;
+            engine.close(queue.id, Close::AfterFlush);
+        }
+    }
+
+    /// Sees to it that `timers` runs at `at`.
+    fn wake_at(&mut self, at: Instant) {
+        self.deadline = Some(self.deadline.map_or(at, |deadline| deadline.min(at)));
+    }
+
+    fn address(&self, queue: QueueId) -> Address {
+        Address {
+            port: Arc::clone(&self.port),
+            queue,
+        }
+    }
+}

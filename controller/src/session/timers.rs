@@ -1,0 +1,151 @@
+//! What time ends: connections without Connect, hosts that are silent, controllers that stay disabled. And what is tried
+//! again: Connects for a queue identifier in use, commands that wait for memory.
+
+use std::time::{Duration, Instant};
+
+use nvmf_transport::{Close, ControllerEngine, QueueId};
+
+use super::{Session, connect::DUPLICATE_INTERVAL, io, queue::Role};
+
+/// How often commands that wait for memory are looked at if nothing happens: a transport says nothing when it drops the
+/// data of a response.
+const MEMORY_INTERVAL: Duration = Duration::from_millis(1);
+
+/// What became of a queue's deadline.
+enum Due {
+    /// It is later, or there is none.
+    Later(Option<Instant>),
+    /// The connection never sent a Connect command that was accepted.
+    Unconnected,
+    /// A command came in time; look again after another period.
+    Renew,
+    /// The host was silent for too long.
+    Silent,
+    /// The controller was not enabled in time.
+    Disabled,
+}
+
+impl Session {
+    /// Does what time asks for. Whether anything happened.
+    pub(super) fn timers(&mut self, engine: &mut dyn ControllerEngine, now: Instant) -> bool {
+        let mut worked = false;
+        if !self.starved.is_empty() {
+            worked |= self.resume_starved(engine, now);
+        }
+        if self.again.is_some_and(|again| again <= now) {
+            self.again = None;
+            worked |= self.retry_connects(engine, now);
+        }
+        if !self.retries.is_empty() {
+            self.again_at(now + DUPLICATE_INTERVAL);
+        }
+        if !self.starved.is_empty() {
+            self.again_at(now + MEMORY_INTERVAL);
+        }
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.deadline = None;
+            self.expire(engine, now);
+            worked = true;
+        }
+        worked
+    }
+
+    pub(super) fn again_at(&mut self, at: Instant) {
+        self.again = Some(self.again.map_or(at, |again| again.min(at)));
+    }
+
+    fn resume_starved(&mut self, engine: &mut dyn ControllerEngine, now: Instant) -> bool {
+        let mut progress = false;
+        for id in std::mem::take(&mut self.starved) {
+            let Some((queue, mut tools)) = self.parts(engine, id) else {
+                continue;
+            };
+            if queue.closing {
+                continue;
+            }
+            progress |= match queue.role {
+                Role::Admin(_) => false,
+                _ => io::resume(queue, &mut tools),
+            };
+            let admin = matches!(queue.role, Role::Admin(_));
+            let waits = !queue.waiting.is_empty();
+            if admin && waits {
+                progress |= self.resume_admin(engine, now, id);
+            } else if waits && !self.starved.contains(&id) {
+                self.starved.push(id);
+            }
+        }
+        progress
+    }
+
+    fn expire(&mut self, engine: &mut dyn ControllerEngine, now: Instant) {
+        let slots = self.queues.len();
+        for slot in 0..slots {
+            let Some(queue) = self.queues[slot].as_deref().filter(|queue| !queue.closing) else {
+                continue;
+            };
+            let id = queue.id;
+            let next = match due(&queue.role, now) {
+                Due::Later(next) => next,
+                Due::Renew => self.renew(id, now),
+                Due::Unconnected => {
+                    tracing::info!(peer = %queue.info.peer, "no Connect in time");
+                    self.close(engine, id, Close::Now);
+                    None
+                }
+                Due::Silent => {
+                    if let Some(admin) = queue.admin() {
+                        match admin.association.keep_alive() {
+                            Some(_) => admin.association.keep_alive_expired(),
+                            None => admin.association.end("the discovery controller was not used"),
+                        }
+                    }
+                    None
+                }
+                Due::Disabled => {
+                    if let Some(admin) = queue.admin() {
+                        admin.association.end("the controller was not enabled in time");
+                    }
+                    None
+                }
+            };
+            if let Some(next) = next {
+                self.wake_at(next);
+            }
+        }
+    }
+
+    /// Starts a new period of an admin queue's deadline.
+    pub(super) fn renew(&mut self, id: QueueId, now: Instant) -> Option<Instant> {
+        let options = &self.shared.options;
+        let queue = self
+            .queues
+            .get_mut(id.slot())?
+            .as_deref_mut()
+            .filter(|queue| queue.id == id)?;
+        let admin = queue.admin_mut()?;
+        admin.arm(now, options.enable_timeout, options.discovery_timeout);
+        admin.deadline
+    }
+}
+
+fn due(role: &Role, now: Instant) -> Due {
+    match role {
+        Role::Fresh(fresh) if fresh.deadline <= now => Due::Unconnected,
+        Role::Fresh(fresh) => Due::Later(Some(fresh.deadline)),
+        Role::Admin(admin) => match admin.deadline {
+            Some(deadline) if deadline <= now => {
+                if !admin.association.is_live() {
+                    Due::Disabled
+                } else if admin.association.take_traffic() {
+                    // NVMe Base 2.0 §3.9.2, traffic based keep alive.
+                    Due::Renew
+                } else {
+                    Due::Silent
+                }
+            }
+            later => Due::Later(later),
+        },
+        Role::Io(_) => Due::Later(None),
+    }
+}
