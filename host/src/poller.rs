@@ -202,6 +202,16 @@ impl Host {
             .min()
     }
 
+    /// Readable when [`Host::poll`] has something to do: for callers that wait for several things by themselves.
+    pub fn wait_handle(&self) -> BorrowedFd<'_> {
+        self.engine.wait_handle()
+    }
+
+    /// Whether something was asked for that leaves at the next [`Host::poll`], so that waiting before it would delay it.
+    pub fn wants_poll(&self) -> bool {
+        self.asked
+    }
+
     /// Waits after a poll that brought nothing, until polling is worth it again or one of `others` is readable.
     pub fn wait(&mut self, now: Instant, others: &[BorrowedFd<'_>]) {
         if self.asked {

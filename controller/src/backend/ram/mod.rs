@@ -92,6 +92,13 @@ impl RamBackend {
         })
     }
 
+    /// The same, writable or not.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.geometry.read_only = read_only;
+        self
+    }
+
     /// Bytes of memory that hold data now.
     pub fn allocated(&self) -> u64 {
         self.table.allocated()
