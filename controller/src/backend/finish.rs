@@ -40,11 +40,7 @@ pub struct Finished(Arc<Shared>);
 impl Finished {
     /// A queue that wakes its thread by `wake`. The thread clears `wake` after every wait that it ended and then drains.
     pub fn new(wake: Wake) -> Self {
-        Self(Arc::new(Shared {
-            list: Mutex::default(),
-            signalled: AtomicBool::new(false),
-            wake,
-        }))
+        Self(Arc::new(Shared { list: Mutex::default(), signalled: AtomicBool::new(false), wake }))
     }
 
     /// A ticket for an operation about to be submitted. `tag` is the caller's and comes back in [`Finish::tag`].
@@ -68,11 +64,7 @@ impl Finished {
     }
 
     fn push(&self, finish: Finish) {
-        self.0
-            .list
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(finish);
+        self.0.list.lock().unwrap_or_else(PoisonError::into_inner).push(finish);
         if !self.0.signalled.swap(true, Ordering::SeqCst) {
             self.0.wake.wake();
         }
@@ -81,9 +73,7 @@ impl Finished {
 
 impl fmt::Debug for Finished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Finished")
-            .field("signalled", &self.0.signalled)
-            .finish_non_exhaustive()
+        f.debug_struct("Finished").field("signalled", &self.0.signalled).finish_non_exhaustive()
     }
 }
 
@@ -97,10 +87,7 @@ pub struct Ticket<'a> {
 impl Ticket<'_> {
     /// Keeps the ticket beyond the call; the backend answers [`super::Progress::Pending`].
     pub fn keep(self) -> Kept {
-        Kept {
-            finished: Some(self.finished.clone()),
-            tag: self.tag,
-        }
+        Kept { finished: Some(self.finished.clone()), tag: self.tag }
     }
 }
 
@@ -120,10 +107,7 @@ impl Kept {
 
     fn end(&mut self, outcome: Outcome) {
         if let Some(finished) = self.finished.take() {
-            finished.push(Finish {
-                tag: self.tag,
-                outcome,
-            });
+            finished.push(Finish { tag: self.tag, outcome });
         }
     }
 }

@@ -77,10 +77,7 @@ pub enum Operation {
 impl Operation {
     /// Whether it changes blocks.
     pub const fn modifies(&self) -> bool {
-        matches!(
-            self,
-            Self::Write { .. } | Self::WriteZeroes { .. } | Self::Deallocate { .. }
-        )
+        matches!(self, Self::Write { .. } | Self::WriteZeroes { .. } | Self::Deallocate { .. })
     }
 
     /// Checks range, length and write permission against a geometry; the status of the first thing wrong.
@@ -89,11 +86,7 @@ impl Operation {
             return Err(Status::NAMESPACE_WRITE_PROTECTED.with_dnr());
         }
         let inside = |slba: u64, blocks: u64| {
-            if geometry.contains(slba, blocks) {
-                Ok(())
-            } else {
-                Err(Status::LBA_OUT_OF_RANGE.with_dnr())
-            }
+            if geometry.contains(slba, blocks) { Ok(()) } else { Err(Status::LBA_OUT_OF_RANGE.with_dnr()) }
         };
         match self {
             Self::Flush => Ok(()),
@@ -107,9 +100,9 @@ impl Operation {
                 }
                 inside(*slba, bytes >> geometry.block_size.shift())
             }
-            Self::Deallocate { ranges } => ranges
-                .iter()
-                .try_for_each(|range| inside(range.slba, range.blocks)),
+            Self::Deallocate { ranges } => {
+                ranges.iter().try_for_each(|range| inside(range.slba, range.blocks))
+            }
         }
     }
 }

@@ -22,10 +22,7 @@ pub(super) struct Report {
 impl Report {
     /// For the backend called `name`.
     pub(super) fn new(name: String) -> Self {
-        Self {
-            name,
-            counts: Default::default(),
-        }
+        Self { name, counts: Default::default() }
     }
 
     /// Notes that `action` failed by `cause` and is answered with `status`.

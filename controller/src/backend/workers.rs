@@ -41,22 +41,9 @@ impl<J> Shared<J> {
 impl<J: Send + 'static> Workers<J> {
     /// At most `limit` threads called `name`, each of which calls `run` with one job after the other. Starts none yet.
     pub(super) fn new(name: &'static str, limit: usize, run: impl Fn(J) + Send + Sync + 'static) -> Self {
-        let state = State {
-            jobs: VecDeque::new(),
-            idle: 0,
-            threads: Vec::new(),
-            closing: false,
-        };
-        let shared = Shared {
-            state: Mutex::new(state),
-            work: Condvar::new(),
-            run: Box::new(run),
-        };
-        Self {
-            shared: Arc::new(shared),
-            limit: limit.max(1),
-            name,
-        }
+        let state = State { jobs: VecDeque::new(), idle: 0, threads: Vec::new(), closing: false };
+        let shared = Shared { state: Mutex::new(state), work: Condvar::new(), run: Box::new(run) };
+        Self { shared: Arc::new(shared), limit: limit.max(1), name }
     }
 
     /// Queues a job; gives it back when there is no thread to run it and none can be started.

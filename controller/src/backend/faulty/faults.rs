@@ -39,10 +39,7 @@ struct State {
 impl Faulty {
     /// Wraps a backend.
     pub fn new(inner: Arc<dyn Backend>) -> Self {
-        Self {
-            inner,
-            state: Mutex::default(),
-        }
+        Self { inner, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -127,9 +124,7 @@ impl State {
             return Err(self.failures.swap_remove(at).1);
         }
         if let (Operation::Write { data, .. }, Some(room)) = (operation, &mut self.room) {
-            *room = room
-                .checked_sub(data.len() as u64)
-                .ok_or(Status::CAPACITY_EXCEEDED.with_dnr())?;
+            *room = room.checked_sub(data.len() as u64).ok_or(Status::CAPACITY_EXCEEDED.with_dnr())?;
         }
         Ok(())
     }

@@ -21,10 +21,7 @@ fn the_chosen_operation_fails_and_has_no_effect() {
     write(&faulty, 0, &[1; 512]).unwrap();
     assert_eq!(write(&faulty, 0, &[2; 512]).unwrap_err(), Status::WRITE_FAULT);
     assert_eq!(bytes(&read(&faulty, 0, 1).unwrap()), [1; 512]);
-    assert_eq!(
-        read(&faulty, 0, 1).unwrap_err(),
-        Status::UNRECOVERED_READ_ERROR.with_dnr()
-    );
+    assert_eq!(read(&faulty, 0, 1).unwrap_err(), Status::UNRECOVERED_READ_ERROR.with_dnr());
     read(&faulty, 0, 1).unwrap();
     assert_eq!(faulty.submitted(), 5);
 }
@@ -34,10 +31,7 @@ fn space_runs_out_and_comes_back() {
     let faulty = Faulty::new(ram());
     faulty.limit_writes(Some(1024));
     write(&faulty, 0, &[1; 1024]).unwrap();
-    assert_eq!(
-        write(&faulty, 2, &[1; 512]).unwrap_err(),
-        Status::CAPACITY_EXCEEDED.with_dnr()
-    );
+    assert_eq!(write(&faulty, 2, &[1; 512]).unwrap_err(), Status::CAPACITY_EXCEEDED.with_dnr());
     assert_eq!(bytes(&read(&faulty, 2, 1).unwrap()), [0; 512]);
     faulty.limit_writes(None);
     write(&faulty, 2, &[1; 512]).unwrap();
@@ -49,15 +43,8 @@ fn completions_are_withheld_and_released_in_any_order() {
     let finished = Finished::new(Wake::new().unwrap());
     let mut pages: &dyn Memory = &Pages;
     let mut submit = |tag: u64| {
-        let operation = Operation::Write {
-            slba: tag,
-            data: pieces(&[tag as u8; 512], 512),
-            fua: false,
-        };
-        assert!(matches!(
-            faulty.submit(operation, &mut pages, finished.ticket(tag)),
-            Progress::Pending
-        ));
+        let operation = Operation::Write { slba: tag, data: pieces(&[tag as u8; 512], 512), fua: false };
+        assert!(matches!(faulty.submit(operation, &mut pages, finished.ticket(tag)), Progress::Pending));
     };
     let ended = || {
         let mut ended = Vec::new();
@@ -89,26 +76,13 @@ fn a_crash_forgets_what_was_not_flushed() {
     write(&disk, 0, &[1; 1024]).unwrap();
     flush(&disk).unwrap();
     write(&disk, 0, &[2; 1536]).unwrap();
-    let fua = Operation::Write {
-        slba: 3,
-        data: pieces(&[3; 512], 100),
-        fua: true,
-    };
+    let fua = Operation::Write { slba: 3, data: pieces(&[3; 512], 100), fua: true };
     super::run(&disk, fua).unwrap();
     assert_eq!(disk.unflushed(), 3);
-    assert_eq!(
-        bytes(&read(&disk, 0, 4).unwrap()),
-        [[2; 512], [2; 512], [2; 512], [3; 512]].concat()
-    );
+    assert_eq!(bytes(&read(&disk, 0, 4).unwrap()), [[2; 512], [2; 512], [2; 512], [3; 512]].concat());
     disk.crash(|block| block == 1).unwrap();
-    assert_eq!(
-        bytes(&read(&disk, 0, 4).unwrap()),
-        [[1; 512], [2; 512], [0; 512], [3; 512]].concat()
-    );
-    assert_eq!(
-        bytes(&read(&*inner, 0, 4).unwrap()),
-        [[1; 512], [2; 512], [0; 512], [3; 512]].concat()
-    );
+    assert_eq!(bytes(&read(&disk, 0, 4).unwrap()), [[1; 512], [2; 512], [0; 512], [3; 512]].concat());
+    assert_eq!(bytes(&read(&*inner, 0, 4).unwrap()), [[1; 512], [2; 512], [0; 512], [3; 512]].concat());
 }
 
 #[test]
@@ -120,8 +94,5 @@ fn a_flush_that_fails_keeps_its_blocks() {
     assert_eq!(flush(&disk).unwrap_err(), Status::WRITE_FAULT);
     assert_eq!(disk.unflushed(), 1);
     flush(&disk).unwrap();
-    assert_eq!(
-        (disk.unflushed(), bytes(&read(&*inner, 5, 1).unwrap())),
-        (0, vec![1; 512])
-    );
+    assert_eq!((disk.unflushed(), bytes(&read(&*inner, 5, 1).unwrap())), (0, vec![1; 512]));
 }

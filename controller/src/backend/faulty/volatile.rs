@@ -23,15 +23,8 @@ pub struct Volatile {
 impl Volatile {
     /// Wraps a backend, which then holds what is durable.
     pub fn new(inner: Arc<dyn Backend>) -> Self {
-        let geometry = Geometry {
-            volatile_write_cache: true,
-            ..*inner.geometry()
-        };
-        Self {
-            inner,
-            geometry,
-            cache: Mutex::default(),
-        }
+        let geometry = Geometry { volatile_write_cache: true, ..*inner.geometry() };
+        Self { inner, geometry, cache: Mutex::default() }
     }
 
     fn cache(&self) -> MutexGuard<'_, BTreeMap<u64, Box<[u8]>>> {
@@ -60,11 +53,7 @@ impl Volatile {
     fn write_through(&self, slba: u64, bytes: &[u8]) -> Result<(), Status> {
         let mut buffer = allocate(bytes.len())?;
         buffer.copy_from_slice(bytes);
-        let write = Operation::Write {
-            slba,
-            data: buffer.into(),
-            fua: false,
-        };
+        let write = Operation::Write { slba, data: buffer.into(), fua: false };
         run(&*self.inner, write).map(drop)
     }
 
@@ -85,14 +74,7 @@ impl Volatile {
             return Ok(Gather::new());
         }
         let cache = self.cache();
-        let durable = run(
-            &*self.inner,
-            Operation::Read {
-                slba,
-                blocks: blocks as u32,
-                fua: false,
-            },
-        )?;
+        let durable = run(&*self.inner, Operation::Read { slba, blocks: blocks as u32, fua: false })?;
         let mut data = allocate(durable.len())?;
         let mut room = &mut data[..];
         for piece in durable.slices(0..durable.len()) {
@@ -141,13 +123,9 @@ impl Volatile {
                 self.write(slba, bytes, fua)
             }
             Operation::Flush => self.settle(0, self.geometry.blocks).map(|()| Gather::new()),
-            Operation::WriteZeroes {
-                slba, blocks, fua, ..
-            } => self.zero(slba, blocks.into(), fua),
+            Operation::WriteZeroes { slba, blocks, fua, .. } => self.zero(slba, blocks.into(), fua),
             Operation::Deallocate { ranges } => {
-                ranges
-                    .iter()
-                    .try_for_each(|range| self.zero(range.slba, range.blocks, false).map(drop))?;
+                ranges.iter().try_for_each(|range| self.zero(range.slba, range.blocks, false).map(drop))?;
                 Ok(Gather::new())
             }
             Operation::Compare { slba, data, .. } => {
@@ -164,9 +142,7 @@ impl Volatile {
 }
 
 fn allocate(len: usize) -> Result<Buffer, Status> {
-    Region::allocate(len)
-        .map(Region::into_buffer)
-        .map_err(|_| Status::INTERNAL_ERROR)
+    Region::allocate(len).map(Region::into_buffer).map_err(|_| Status::INTERNAL_ERROR)
 }
 
 impl Backend for Volatile {

@@ -77,10 +77,7 @@ pub(super) struct Core {
 }
 
 fn unsupported(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::NODEV
-    )
+    matches!(errno, Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::NODEV)
 }
 
 /// The bytes of a read as its result.
@@ -92,35 +89,18 @@ impl Core {
     pub(super) fn run(&self, Job { work, ticket }: Job) {
         let nothing = |()| Gather::new();
         match work {
-            Work::Read {
-                offset,
-                room,
-                done,
-                fua,
-                compare,
-            } => ticket.finish(self.read(offset, room, done, fua, compare)),
-            Work::Verify {
-                offset,
-                len,
-                scratch,
-                fua,
-            } => ticket.finish(self.verify(offset, len, scratch, fua).map(nothing)),
-            Work::Write {
-                offset,
-                data,
-                done,
-                fua,
-            } => {
+            Work::Read { offset, room, done, fua, compare } => {
+                ticket.finish(self.read(offset, room, done, fua, compare))
+            }
+            Work::Verify { offset, len, scratch, fua } => {
+                ticket.finish(self.verify(offset, len, scratch, fua).map(nothing))
+            }
+            Work::Write { offset, data, done, fua } => {
                 let written = self.write(offset, data, done);
                 self.end_modification(written, fua, ticket);
             }
             Work::Flush => self.end_modification(self.intact(), true, ticket),
-            Work::Zero {
-                offset,
-                len,
-                deallocate,
-                fua,
-            } => {
+            Work::Zero { offset, len, deallocate, fua } => {
                 let zeroed = self.intact().and_then(|()| self.zero(offset, len, deallocate));
                 self.end_modification(zeroed, fua, ticket);
             }
@@ -168,11 +148,7 @@ impl Core {
 
     /// What a read with FUA needs first: data that were written before it on stable storage (NVM Command Set 1.0 §3.2.4).
     fn settle(&self, fua: bool) -> Result<(), Status> {
-        if fua && !self.geometry.read_only {
-            self.durability.sync(&*self.disk, &self.report)
-        } else {
-            Ok(())
-        }
+        if fua && !self.geometry.read_only { self.durability.sync(&*self.disk, &self.report) } else { Ok(()) }
     }
 
     /// Reads until `room` is full; `done` bytes are already. `Ok(false)`: the rest would wait.
@@ -197,10 +173,7 @@ impl Core {
             if pieces.is_empty() {
                 return Ok(true);
             }
-            match self
-                .disk
-                .read(&mut pieces, offset.saturating_add(*done as u64), wait)
-            {
+            match self.disk.read(&mut pieces, offset.saturating_add(*done as u64), wait) {
                 // A worker finds out why, and says so once.
                 Ok(0) if wait == Wait::Never => return Ok(false),
                 Ok(0) => return Err(self.failure("read", Errno::NODATA)),
@@ -234,11 +207,7 @@ impl Core {
         let aligned = |view: &View| {
             view.as_ptr().addr().is_multiple_of(alignment) && view.len().is_multiple_of(alignment)
         };
-        let data = if data.views().iter().all(aligned) {
-            data
-        } else {
-            self.aligned(&data)?
-        };
+        let data = if data.views().iter().all(aligned) { data } else { self.aligned(&data)? };
         if done == 0 {
             self.intact()?;
         }
@@ -267,15 +236,9 @@ impl Core {
         wait: Wait,
     ) -> Result<bool, Status> {
         while *done < data.len() {
-            let pieces: SmallVec<[IoSlice<'_>; 4]> = data
-                .slices(*done..data.len())
-                .take(PIECES)
-                .map(IoSlice::new)
-                .collect();
-            match self
-                .disk
-                .write(&pieces, offset.saturating_add(*done as u64), wait)
-            {
+            let pieces: SmallVec<[IoSlice<'_>; 4]> =
+                data.slices(*done..data.len()).take(PIECES).map(IoSlice::new).collect();
+            match self.disk.write(&pieces, offset.saturating_add(*done as u64), wait) {
                 Ok(0) if wait == Wait::Never => return Ok(false),
                 Ok(0) => return Err(self.failure("write", Errno::IO)),
                 Ok(written) => *done += written,
@@ -334,8 +297,7 @@ impl Core {
         let mut offset = offset;
         while offset < end {
             let run = |left: u64| {
-                self.zeroes
-                    .slice(0..usize::try_from(left).unwrap_or(usize::MAX).min(self.zeroes.len()))
+                self.zeroes.slice(0..usize::try_from(left).unwrap_or(usize::MAX).min(self.zeroes.len()))
             };
             let mut zeroes = Gather::new();
             for _ in 0..ZERO_RUNS {
@@ -365,8 +327,7 @@ impl Core {
             _ => Status::WRITE_FAULT,
         };
         if shrunk {
-            self.report
-                .failure(action, &"the file is shorter than when it was opened", status);
+            self.report.failure(action, &"the file is shorter than when it was opened", status);
         } else {
             self.report.failure(action, &errno, status);
         }

@@ -3,8 +3,9 @@
 //! *Who makes the system calls.* A read first asks for what the page cache has (`preadv2`, `RWF_NOWAIT`) on the engine thread: a
 //! hit costs one copy and no thread hop. What would wait goes to the backend's worker threads, and so does everything else that
 //! may: `fdatasync`, `fallocate`, direct I/O, and writes wherever they cannot be asked not to wait (ext4). A write to the page cache
-//! takes microseconds until the kernel's limit of dirty pages is reached and then seconds, during which an engine thread would
-//! answer nobody, not even a Keep Alive; so it is never made there. Where the file system knows `RWF_NOWAIT` for writes
+//! takes about 4 µs, and the hop to a worker adds 10 to 15 µs of latency (4 KiB, ext4, two cores) but hardly limits throughput.
+//! Yet once the kernel's limit of dirty pages is reached the same call takes seconds, during which an engine thread would answer
+//! nobody, not even a Keep Alive; so it is never made there. Where the file system knows `RWF_NOWAIT` for writes
 //! (XFS, Btrfs) it is tried first, and tmpfs is memory: both directions stay inline.
 //!
 //! *Durability.* A write is acknowledged when the system has it (`volatile_write_cache`), Flush and FUA when `fdatasync` has
@@ -99,11 +100,7 @@ impl FileBackend {
             deallocated_reads_zero: file.punches,
             write_zeroes_deallocates: file.punches,
             volatile_write_cache: !options.read_only,
-            optimal: Optimal {
-                write: page,
-                deallocate: page,
-                write_size: (128 << 10) >> block_size.shift(),
-            },
+            optimal: Optimal { write: page, deallocate: page, write_size: (128 << 10) >> block_size.shift() },
             identity: file.identity,
         };
         let name = format!("file {}", options.path.display());
@@ -147,9 +144,7 @@ impl FileBackend {
             });
             let Some(buffer) = buffer else {
                 let status = Status::COMMAND_INTERRUPTED;
-                self.core
-                    .report
-                    .failure("read", &"no buffer for the data", status);
+                self.core.report.failure("read", &"no buffer for the data", status);
                 return Err(status);
             };
             left -= buffer.len();
@@ -179,26 +174,15 @@ impl FileBackend {
                 Err(status) => return status.into(),
             }
         }
-        self.queue(
-            Work::Read {
-                offset,
-                room,
-                done,
-                fua,
-                compare: None,
-            },
-            ticket,
-        )
+        self.queue(Work::Read { offset, room, done, fua, compare: None }, ticket)
     }
 
     fn write(&self, slba: u64, data: Gather, fua: bool, ticket: Ticket<'_>) -> Progress {
         let offset = self.offset(slba);
         let mut done = 0;
         if self.core.writes_inline.load(Ordering::Relaxed) {
-            let stored = self
-                .core
-                .intact()
-                .and_then(|()| self.core.store(offset, &data, &mut done, Wait::Never));
+            let stored =
+                self.core.intact().and_then(|()| self.core.store(offset, &data, &mut done, Wait::Never));
             match stored {
                 Ok(true) if fua => return self.queue(Work::Flush, ticket),
                 Ok(true) => return Progress::Done(Ok(Gather::new())),
@@ -206,15 +190,7 @@ impl FileBackend {
                 Err(status) => return status.into(),
             }
         }
-        self.queue(
-            Work::Write {
-                offset,
-                data,
-                done,
-                fua,
-            },
-            ticket,
-        )
+        self.queue(Work::Write { offset, data, done, fua }, ticket)
     }
 }
 
@@ -236,37 +212,15 @@ impl Backend for FileBackend {
             Operation::Write { slba, data, fua } => self.write(slba, data, fua, ticket),
             Operation::Flush if self.core.geometry.read_only => Progress::Done(Ok(Gather::new())),
             Operation::Flush => self.queue(Work::Flush, ticket),
-            Operation::WriteZeroes {
-                slba,
-                blocks,
-                deallocate,
-                fua,
-            } => {
+            Operation::WriteZeroes { slba, blocks, deallocate, fua } => {
                 let (offset, len) = (self.offset(slba), self.offset(blocks.into()));
-                self.queue(
-                    Work::Zero {
-                        offset,
-                        len,
-                        deallocate,
-                        fua,
-                    },
-                    ticket,
-                )
+                self.queue(Work::Zero { offset, len, deallocate, fua }, ticket)
             }
             Operation::Deallocate { ranges } => self.queue(Work::Deallocate { ranges }, ticket),
             Operation::Compare { slba, data, fua } => match self.room(data.len(), buffers) {
                 Ok(room) => {
                     let (offset, compare) = (self.offset(slba), Some(data));
-                    self.queue(
-                        Work::Read {
-                            offset,
-                            room,
-                            done: 0,
-                            fua,
-                            compare,
-                        },
-                        ticket,
-                    )
+                    self.queue(Work::Read { offset, room, done: 0, fua, compare }, ticket)
                 }
                 Err(status) => status.into(),
             },
@@ -278,15 +232,7 @@ impl Backend for FileBackend {
                     Err(status) => return status.into(),
                 };
                 match scratch {
-                    Some(scratch) => self.queue(
-                        Work::Verify {
-                            offset,
-                            len,
-                            scratch,
-                            fua,
-                        },
-                        ticket,
-                    ),
+                    Some(scratch) => self.queue(Work::Verify { offset, len, scratch, fua }, ticket),
                     None => Progress::Done(Ok(Gather::new())),
                 }
             }

@@ -45,25 +45,14 @@ impl OsFile {
     pub(super) fn open(options: &FileOptions) -> Result<Self, OpenError> {
         let path = options.path.as_path();
         let system = |action| {
-            move |errno: Errno| OpenError::System {
-                path: path.into(),
-                action,
-                source: errno.into(),
-            }
+            move |errno: Errno| OpenError::System { path: path.into(), action, source: errno.into() }
         };
         let in_use = || OpenError::InUse { path: path.into() };
 
         // Looked at before it is opened: opening a terminal, a tape or a FIFO has effects.
-        let expected = kind(
-            path,
-            rustix::fs::stat(path).map_err(system("cannot open"))?.st_mode,
-        )?;
+        let expected = kind(path, rustix::fs::stat(path).map_err(system("cannot open"))?.st_mode)?;
         let mut flags = OFlags::CLOEXEC | OFlags::NOCTTY;
-        flags |= if options.read_only {
-            OFlags::RDONLY
-        } else {
-            OFlags::RDWR
-        };
+        flags |= if options.read_only { OFlags::RDONLY } else { OFlags::RDWR };
         if expected == FileType::BlockDevice && !options.read_only {
             // Without O_CREAT this means: not while it is mounted, nor open by another who asked the same (open(2), Linux).
             flags |= OFlags::EXCL;
@@ -93,18 +82,10 @@ impl OsFile {
         let stat = rustix::fs::fstat(&file).map_err(system("cannot inspect"))?;
         let regular = kind(path, stat.st_mode)? == FileType::RegularFile;
         let bytes = rustix::fs::seek(&file, SeekFrom::End(0)).map_err(system("cannot find the size of"))?;
-        let alignment = if options.direct {
-            direct_alignment(&file, regular)
-        } else {
-            1
-        };
+        let alignment = if options.direct { direct_alignment(&file, regular) } else { 1 };
         let block_size = options.block_size.bytes();
         if !block_size.is_multiple_of(alignment) {
-            return Err(OpenError::Alignment {
-                path: path.into(),
-                needed: alignment,
-                block_size,
-            });
+            return Err(OpenError::Alignment { path: path.into(), needed: alignment, block_size });
         }
         Ok(Self {
             regular,
@@ -113,9 +94,7 @@ impl OsFile {
             alignment: alignment as usize,
             bytes,
             punches: regular && !options.read_only && can_punch(&file, bytes),
-            identity: options
-                .identity
-                .unwrap_or_else(|| identity(path, &file, &stat, regular)),
+            identity: options.identity.unwrap_or_else(|| identity(path, &file, &stat, regular)),
             file,
         })
     }
@@ -164,23 +143,13 @@ impl Disk for OsFile {
     #[cfg(target_os = "linux")]
     fn punch(&self, offset: u64, len: u64) -> Result<(), Errno> {
         use rustix::fs::FallocateFlags;
-        rustix::fs::fallocate(
-            &self.file,
-            FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
-            offset,
-            len,
-        )
+        rustix::fs::fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len)
     }
 
     #[cfg(target_os = "linux")]
     fn zero(&self, offset: u64, len: u64) -> Result<(), Errno> {
         use rustix::fs::FallocateFlags;
-        rustix::fs::fallocate(
-            &self.file,
-            FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE,
-            offset,
-            len,
-        )
+        rustix::fs::fallocate(&self.file, FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE, offset, len)
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -247,13 +216,7 @@ fn in_memory(_: &OwnedFd) -> bool {
 fn can_punch(file: &OwnedFd, bytes: u64) -> bool {
     use rustix::fs::FallocateFlags;
     let beyond = bytes.next_multiple_of(4096);
-    rustix::fs::fallocate(
-        file,
-        FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
-        beyond,
-        4096,
-    )
-    .is_ok()
+    rustix::fs::fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, beyond, 4096).is_ok()
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -276,11 +239,7 @@ fn identity(path: &Path, file: &OwnedFd, stat: &rustix::fs::Stat, regular: bool)
     } else {
         hash.add(path.as_os_str().as_bytes());
     }
-    Identity(
-        uuid::Builder::from_custom_bytes(hash.0.to_be_bytes())
-            .into_uuid()
-            .into_bytes(),
-    )
+    Identity(uuid::Builder::from_custom_bytes(hash.0.to_be_bytes()).into_uuid().into_bytes())
 }
 
 #[cfg(target_os = "linux")]

@@ -72,11 +72,7 @@ impl RamBackend {
             deallocated_reads_zero: true,
             write_zeroes_deallocates: true,
             volatile_write_cache: false,
-            optimal: Optimal {
-                write: 1,
-                deallocate: chunk,
-                write_size: chunk,
-            },
+            optimal: Optimal { write: 1, deallocate: chunk, write_size: chunk },
             identity,
         };
         let table = Arc::new(Table::new(bytes, memory)?);
@@ -85,11 +81,7 @@ impl RamBackend {
         let background = Workers::new("nvmf-ram", 1, move |job: Clear| {
             job.ticket.finish(clear(&cleared, shift, &job.ranges));
         });
-        Ok(Self {
-            geometry,
-            table,
-            background,
-        })
+        Ok(Self { geometry, table, background })
     }
 
     /// The same, writable or not.
@@ -109,9 +101,7 @@ impl RamBackend {
     }
 
     fn clear(&self, ranges: SmallVec<[BlockRange; 1]>, ticket: Ticket<'_>) -> Progress {
-        let total = ranges
-            .iter()
-            .fold(0u64, |sum, range| sum.saturating_add(self.offset(range.blocks)));
+        let total = ranges.iter().fold(0u64, |sum, range| sum.saturating_add(self.offset(range.blocks)));
         if total <= CLEAR_INLINE {
             return Progress::Done(clear(&self.table, self.geometry.block_size.shift(), &ranges));
         }
@@ -175,8 +165,6 @@ impl Backend for RamBackend {
 
 impl std::fmt::Debug for RamBackend {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RamBackend")
-            .field("geometry", &self.geometry)
-            .finish_non_exhaustive()
+        f.debug_struct("RamBackend").field("geometry", &self.geometry).finish_non_exhaustive()
     }
 }

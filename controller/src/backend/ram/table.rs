@@ -73,10 +73,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Leaf {
     fn new() -> Self {
-        Self {
-            slots: (0..SLOTS).map(|_| Mutex::new(None)).collect(),
-            held: AtomicUsize::new(0),
-        }
+        Self { slots: (0..SLOTS).map(|_| Mutex::new(None)).collect(), held: AtomicUsize::new(0) }
     }
 }
 
@@ -94,9 +91,7 @@ impl Table {
     }
 
     pub(super) fn allocated(&self) -> u64 {
-        self.allocated
-            .load(Ordering::Relaxed)
-            .saturating_mul(CHUNK as u64)
+        self.allocated.load(Ordering::Relaxed).saturating_mul(CHUNK as u64)
     }
 
     /// The slot of a span, `None` if nothing was ever written near it.
@@ -115,11 +110,7 @@ impl Table {
             };
             gather.push(view.unwrap_or_else(|| self.zeroes.slice(span.within)));
         }
-        if gather.len() == len {
-            Ok(gather)
-        } else {
-            Err(Status::LBA_OUT_OF_RANGE.with_dnr())
-        }
+        if gather.len() == len { Ok(gather) } else { Err(Status::LBA_OUT_OF_RANGE.with_dnr()) }
     }
 
     /// Stores all of `data` from `offset` on.
@@ -165,13 +156,8 @@ impl Table {
         let mut offset = offset;
         while offset < end {
             let next = (offset / LEAF + 1).saturating_mul(LEAF).min(end);
-            let leaf = usize::try_from(offset / LEAF)
-                .ok()
-                .and_then(|leaf| self.leaves.get(leaf));
-            if leaf
-                .and_then(OnceLock::get)
-                .is_some_and(|leaf| leaf.held.load(Ordering::Relaxed) > 0)
-            {
+            let leaf = usize::try_from(offset / LEAF).ok().and_then(|leaf| self.leaves.get(leaf));
+            if leaf.and_then(OnceLock::get).is_some_and(|leaf| leaf.held.load(Ordering::Relaxed) > 0) {
                 self.clear_within(offset, (next - offset) as usize)?;
             }
             offset = next;

@@ -21,11 +21,7 @@ struct Counting {
 impl Memory for Counting {
     fn allocate(&self, len: usize) -> Result<Buffer, Error> {
         if self.made.fetch_add(1, Ordering::Relaxed) >= self.limit {
-            return Err(Error::new(
-                Stage::Memory,
-                ErrorKind::Resources,
-                "limit of the test",
-            ));
+            return Err(Error::new(Stage::Memory, ErrorKind::Resources, "limit of the test"));
         }
         Region::allocate(len).map(Region::into_buffer)
     }
@@ -90,11 +86,7 @@ fn copies_reuse_the_chunks_of_earlier_copies() {
         write(&ram, 1 + u64::from(round) % 15, &[round as u8; 4096]).unwrap();
         assert_eq!(bytes(&held)[..4096], [9; 4096]);
     }
-    assert!(
-        memory.made.load(Ordering::Relaxed) <= 4,
-        "{} chunks made",
-        memory.made.load(Ordering::Relaxed)
-    );
+    assert!(memory.made.load(Ordering::Relaxed) <= 4, "{} chunks made", memory.made.load(Ordering::Relaxed));
 }
 
 #[test]
@@ -144,36 +136,18 @@ fn terabytes_cost_nothing_and_are_cleared_in_the_background() {
 fn what_does_not_fit_is_refused() {
     let ram = ram(1 << 20);
     for (slba, blocks) in [(256, 1), (255, 2), (u64::MAX, 1), (u64::MAX, u32::MAX), (257, 0)] {
-        assert_eq!(
-            read(&ram, slba, blocks).unwrap_err(),
-            Status::LBA_OUT_OF_RANGE.with_dnr()
-        );
+        assert_eq!(read(&ram, slba, blocks).unwrap_err(), Status::LBA_OUT_OF_RANGE.with_dnr());
         let zeroed = write_zeroes(&ram, slba, blocks, true);
         assert_eq!(zeroed.unwrap_err(), Status::LBA_OUT_OF_RANGE.with_dnr());
         let freed = deallocate(&ram, &[(0, 1), (slba, blocks.into())]);
         assert_eq!(freed.unwrap_err(), Status::LBA_OUT_OF_RANGE.with_dnr());
     }
-    assert_eq!(
-        write(&ram, 255, &[0; 8192]).unwrap_err(),
-        Status::LBA_OUT_OF_RANGE.with_dnr()
-    );
-    assert_eq!(
-        write(&ram, 0, &[0; 100]).unwrap_err(),
-        Status::DATA_SGL_LENGTH_INVALID.with_dnr()
-    );
+    assert_eq!(write(&ram, 255, &[0; 8192]).unwrap_err(), Status::LBA_OUT_OF_RANGE.with_dnr());
+    assert_eq!(write(&ram, 0, &[0; 100]).unwrap_err(), Status::DATA_SGL_LENGTH_INVALID.with_dnr());
     assert!(read(&ram, 256, 0).unwrap().is_empty());
-    assert!(matches!(
-        RamBackend::new(0, BlockSize::B512),
-        Err(OpenError::Empty)
-    ));
+    assert!(matches!(RamBackend::new(0, BlockSize::B512), Err(OpenError::Empty)));
     let ragged = RamBackend::new(4096 + 512, BlockSize::B4096);
-    assert!(matches!(
-        ragged,
-        Err(OpenError::Ragged {
-            bytes: 4608,
-            block_size: 4096
-        })
-    ));
+    assert!(matches!(ragged, Err(OpenError::Ragged { bytes: 4608, block_size: 4096 })));
     let large = RamBackend::new(RamBackend::MAX_BYTES + 512, BlockSize::B512);
     assert!(matches!(large, Err(OpenError::TooLarge { .. })));
 }
@@ -183,17 +157,11 @@ fn short_memory_is_a_status_and_loses_nothing() {
     // One for the zeroes, one for a chunk.
     let (_, ram) = counting(2);
     write(&ram, 0, &[1; 4096]).unwrap();
-    assert_eq!(
-        write(&ram, 100, &[1; 4096]).unwrap_err(),
-        Status::CAPACITY_EXCEEDED
-    );
+    assert_eq!(write(&ram, 100, &[1; 4096]).unwrap_err(), Status::CAPACITY_EXCEEDED);
     assert_eq!(bytes(&read(&ram, 100, 1).unwrap()), [0; 4096]);
     let held = read(&ram, 0, 1).unwrap();
     assert_eq!(write(&ram, 0, &[2; 4096]).unwrap_err(), Status::CAPACITY_EXCEEDED);
-    assert_eq!(
-        write_zeroes(&ram, 0, 1, false).unwrap_err(),
-        Status::CAPACITY_EXCEEDED
-    );
+    assert_eq!(write_zeroes(&ram, 0, 1, false).unwrap_err(), Status::CAPACITY_EXCEEDED);
     assert_eq!(bytes(&read(&ram, 0, 1).unwrap()), [1; 4096]);
     drop(held);
     write(&ram, 0, &[2; 4096]).unwrap();
@@ -205,11 +173,7 @@ fn short_memory_is_a_status_and_loses_nothing() {
 fn pieces_land_side_by_side_across_chunks() {
     let ram = ram(1 << 20);
     let data: Vec<u8> = (0..5 * 4096u32).map(|at| (at % 251) as u8).collect();
-    let write = Operation::Write {
-        slba: 14,
-        data: pieces(&data, 1000),
-        fua: true,
-    };
+    let write = Operation::Write { slba: 14, data: pieces(&data, 1000), fua: true };
     crate::backend::faulty::run(&ram, write).unwrap();
     assert_eq!(bytes(&read(&ram, 14, 5).unwrap()), data);
 }

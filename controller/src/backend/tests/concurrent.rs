@@ -45,10 +45,7 @@ fn strangers_keep_apart(backend: &dyn Backend, rounds: u64) {
                     }
                 }
                 for block in (me..BLOCKS).step_by(THREADS as usize) {
-                    assert_eq!(
-                        bytes(&read(backend, block, 1).unwrap()),
-                        [last[block as usize]; 512]
-                    );
+                    assert_eq!(bytes(&read(backend, block, 1).unwrap()), [last[block as usize]; 512]);
                 }
             });
         }
@@ -65,10 +62,7 @@ fn threads_share_ram() {
 fn threads_share_a_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("image");
-    std::fs::File::create(&path)
-        .unwrap()
-        .set_len(BLOCKS * 512)
-        .unwrap();
+    std::fs::File::create(&path).unwrap().set_len(BLOCKS * 512).unwrap();
     let file = FileBackend::open(&FileOptions::new(path)).unwrap();
     if file.geometry().deallocated_reads_zero {
         strangers_keep_apart(&file, 100);
@@ -90,10 +84,7 @@ fn a_ram_read_is_a_snapshot_of_each_chunk() {
         while !done.load(Ordering::Relaxed) {
             let data = read(&*ram, 0, 16).unwrap();
             let first = data.views()[0][0];
-            assert!(
-                first > 0 && bytes(&data).iter().all(|byte| *byte == first),
-                "half of a write was read"
-            );
+            assert!(first > 0 && bytes(&data).iter().all(|byte| *byte == first), "half of a write was read");
         }
     });
 }

@@ -17,10 +17,7 @@ pub(super) fn buffer(bytes: &[u8]) -> Buffer {
 
 /// Bytes in pieces of `cut` bytes, as a transport that fetches in parts delivers them.
 pub(super) fn pieces(bytes: &[u8], cut: usize) -> Gather {
-    bytes
-        .chunks(cut.max(1))
-        .map(|piece| buffer(piece).freeze())
-        .collect()
+    bytes.chunks(cut.max(1)).map(|piece| buffer(piece).freeze()).collect()
 }
 
 pub(super) fn bytes(data: &Gather) -> Vec<u8> {
@@ -29,26 +26,11 @@ pub(super) fn bytes(data: &Gather) -> Vec<u8> {
 
 pub(super) fn write(backend: &dyn Backend, slba: u64, data: &[u8]) -> Result<(), Status> {
     let data = pieces(data, data.len());
-    run(
-        backend,
-        Operation::Write {
-            slba,
-            data,
-            fua: false,
-        },
-    )
-    .map(|data| assert!(data.is_empty()))
+    run(backend, Operation::Write { slba, data, fua: false }).map(|data| assert!(data.is_empty()))
 }
 
 pub(super) fn read(backend: &dyn Backend, slba: u64, blocks: u32) -> Outcome {
-    run(
-        backend,
-        Operation::Read {
-            slba,
-            blocks,
-            fua: false,
-        },
-    )
+    run(backend, Operation::Read { slba, blocks, fua: false })
 }
 
 pub(super) fn flush(backend: &dyn Backend) -> Result<(), Status> {
@@ -56,10 +38,7 @@ pub(super) fn flush(backend: &dyn Backend) -> Result<(), Status> {
 }
 
 pub(super) fn deallocate(backend: &dyn Backend, ranges: &[(u64, u64)]) -> Result<(), Status> {
-    let ranges = ranges
-        .iter()
-        .map(|&(slba, blocks)| BlockRange { slba, blocks })
-        .collect();
+    let ranges = ranges.iter().map(|&(slba, blocks)| BlockRange { slba, blocks }).collect();
     run(backend, Operation::Deallocate { ranges }).map(drop)
 }
 
@@ -69,16 +48,7 @@ pub(super) fn write_zeroes(
     blocks: u32,
     deallocate: bool,
 ) -> Result<(), Status> {
-    run(
-        backend,
-        Operation::WriteZeroes {
-            slba,
-            blocks,
-            deallocate,
-            fua: false,
-        },
-    )
-    .map(drop)
+    run(backend, Operation::WriteZeroes { slba, blocks, deallocate, fua: false }).map(drop)
 }
 
 #[test]

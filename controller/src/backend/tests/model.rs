@@ -17,38 +17,12 @@ pub(in crate::backend) const BYTES: usize = 5 * 65536 + 3 * 4096;
 
 #[derive(Clone, Debug)]
 pub(in crate::backend) enum Step {
-    Read {
-        at: usize,
-        len: usize,
-        keep: bool,
-        fua: bool,
-    },
-    Write {
-        at: usize,
-        len: usize,
-        seed: u8,
-        cut: usize,
-        fua: bool,
-    },
-    WriteZeroes {
-        at: usize,
-        len: usize,
-        deallocate: bool,
-        fua: bool,
-    },
-    Deallocate {
-        ranges: Vec<(usize, usize)>,
-    },
-    Compare {
-        at: usize,
-        len: usize,
-        spoil: Option<usize>,
-        fua: bool,
-    },
-    Verify {
-        at: usize,
-        len: usize,
-    },
+    Read { at: usize, len: usize, keep: bool, fua: bool },
+    Write { at: usize, len: usize, seed: u8, cut: usize, fua: bool },
+    WriteZeroes { at: usize, len: usize, deallocate: bool, fua: bool },
+    Deallocate { ranges: Vec<(usize, usize)> },
+    Compare { at: usize, len: usize, spoil: Option<usize>, fua: bool },
+    Verify { at: usize, len: usize },
     Flush,
     DropViews,
 }
@@ -81,9 +55,7 @@ pub(in crate::backend) fn pattern(seed: u8, len: usize) -> Vec<u8> {
     if seed.is_multiple_of(3) {
         return vec![0; len];
     }
-    (0..len)
-        .map(|at| seed.wrapping_add((at / 13) as u8) | 1)
-        .collect()
+    (0..len).map(|at| seed.wrapping_add((at / 13) as u8) | 1).collect()
 }
 
 pub(in crate::backend) fn check(backend: &dyn Backend, steps: &[Step]) {
@@ -101,11 +73,7 @@ pub(in crate::backend) fn check(backend: &dyn Backend, steps: &[Step]) {
         match step.clone() {
             Step::Read { at, len, keep, fua } => {
                 let (at, len) = clip(at, len);
-                let operation = Operation::Read {
-                    slba: at as u64,
-                    blocks: len as u32,
-                    fua,
-                };
+                let operation = Operation::Read { slba: at as u64, blocks: len as u32, fua };
                 let data = run(backend, operation).unwrap();
                 let expected = &model[at * block..(at + len) * block];
                 assert!(bytes(&data) == expected, "read of {len} blocks at {at}");
@@ -113,41 +81,18 @@ pub(in crate::backend) fn check(backend: &dyn Backend, steps: &[Step]) {
                     kept.push((data, expected.to_vec()));
                 }
             }
-            Step::Write {
-                at,
-                len,
-                seed,
-                cut,
-                fua,
-            } => {
+            Step::Write { at, len, seed, cut, fua } => {
                 let (at, len) = clip(at, len);
                 let new = pattern(seed, len * block);
                 model[at * block..(at + len) * block].copy_from_slice(&new);
                 let data = pieces(&new, cut);
-                run(
-                    backend,
-                    Operation::Write {
-                        slba: at as u64,
-                        data,
-                        fua,
-                    },
-                )
-                .unwrap();
+                run(backend, Operation::Write { slba: at as u64, data, fua }).unwrap();
             }
-            Step::WriteZeroes {
-                at,
-                len,
-                deallocate,
-                fua,
-            } => {
+            Step::WriteZeroes { at, len, deallocate, fua } => {
                 let (at, len) = clip(at, len);
                 model[at * block..(at + len) * block].fill(0);
-                let operation = Operation::WriteZeroes {
-                    slba: at as u64,
-                    blocks: len as u32,
-                    deallocate,
-                    fua,
-                };
+                let operation =
+                    Operation::WriteZeroes { slba: at as u64, blocks: len as u32, deallocate, fua };
                 run(backend, operation).unwrap();
             }
             Step::Deallocate { ranges } => {
@@ -172,14 +117,7 @@ pub(in crate::backend) fn check(backend: &dyn Backend, steps: &[Step]) {
                     _ => false,
                 };
                 let data = pieces(&expected, 5000);
-                let outcome = run(
-                    backend,
-                    Operation::Compare {
-                        slba: at as u64,
-                        data,
-                        fua,
-                    },
-                );
+                let outcome = run(backend, Operation::Compare { slba: at as u64, data, fua });
                 match outcome {
                     Ok(data) => assert!(!differs && data.is_empty()),
                     Err(status) => assert!(differs && status.is(Status::COMPARE_FAILURE), "{status}"),
@@ -187,21 +125,14 @@ pub(in crate::backend) fn check(backend: &dyn Backend, steps: &[Step]) {
             }
             Step::Verify { at, len } => {
                 let (at, len) = clip(at, len);
-                let operation = Operation::Verify {
-                    slba: at as u64,
-                    blocks: len as u32,
-                    fua: false,
-                };
+                let operation = Operation::Verify { slba: at as u64, blocks: len as u32, fua: false };
                 assert!(run(backend, operation).unwrap().is_empty());
             }
             Step::Flush => flush(backend).unwrap(),
             Step::DropViews => kept.clear(),
         }
     }
-    assert!(
-        bytes(&read(backend, 0, total as u32).unwrap()) == model,
-        "the whole namespace at the end"
-    );
+    assert!(bytes(&read(backend, 0, total as u32).unwrap()) == model, "the whole namespace at the end");
     for (data, expected) in kept {
         assert!(bytes(&data) == expected, "bytes of an earlier read have changed");
     }
@@ -209,15 +140,8 @@ pub(in crate::backend) fn check(backend: &dyn Backend, steps: &[Step]) {
 
 fn file(directory: &std::path::Path, block_size: BlockSize, direct: bool) -> Result<FileBackend, OpenError> {
     let path = directory.join("image");
-    std::fs::File::create(&path)
-        .unwrap()
-        .set_len(BYTES as u64)
-        .unwrap();
-    FileBackend::open(&FileOptions {
-        block_size,
-        direct,
-        ..FileOptions::new(path)
-    })
+    std::fs::File::create(&path).unwrap().set_len(BYTES as u64).unwrap();
+    FileBackend::open(&FileOptions { block_size, direct, ..FileOptions::new(path) })
 }
 
 proptest! {

@@ -55,10 +55,7 @@ impl SimDisk {
             punches: true,
             zeroes: true,
         };
-        Arc::new(Self {
-            state: Mutex::new(state),
-            gate: Condvar::new(),
-        })
+        Arc::new(Self { state: Mutex::new(state), gate: Condvar::new() })
     }
 
     pub(super) fn rough(bytes: usize, seed: u64) -> Arc<Self> {
@@ -171,10 +168,7 @@ impl Disk for Arc<SimDisk> {
     fn write(&self, from: &[IoSlice<'_>], offset: u64, wait: Wait) -> Result<usize, Errno> {
         let mut state = self.state();
         let offset = offset as usize;
-        let all = from
-            .iter()
-            .flat_map(|piece| piece.iter().copied())
-            .collect::<Vec<_>>();
+        let all = from.iter().flat_map(|piece| piece.iter().copied()).collect::<Vec<_>>();
         assert!(!all.is_empty() && offset + all.len() <= state.cached.len());
         let len = state.begin(Call::Write, all.len(), wait)?;
         state.cached[offset..offset + len].copy_from_slice(&all[..len]);

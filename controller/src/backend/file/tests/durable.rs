@@ -21,15 +21,7 @@ use crate::backend::{
 };
 
 fn write_fua(backend: &dyn Backend, slba: u64, data: &[u8]) -> Result<(), Status> {
-    run(
-        backend,
-        Operation::Write {
-            slba,
-            data: pieces(data, 700),
-            fua: true,
-        },
-    )
-    .map(drop)
+    run(backend, Operation::Write { slba, data: pieces(data, 700), fua: true }).map(drop)
 }
 
 proptest! {
@@ -93,19 +85,11 @@ fn after_a_failed_sync_nothing_is_acknowledged_any_more() {
         assert_eq!(write_fua(&backend, 1, &[3; 512]).unwrap_err(), lost);
         assert_eq!(write(&backend, 1, &[3; 512]).unwrap_err(), lost);
         assert_eq!(write_zeroes(&backend, 1, 1, true).unwrap_err(), lost);
-        let fua = Operation::Read {
-            slba: 0,
-            blocks: 1,
-            fua: true,
-        };
+        let fua = Operation::Read { slba: 0, blocks: 1, fua: true };
         assert_eq!(run(&backend, fua).unwrap_err(), lost);
     }
     assert_eq!(disk.syncs(), 2, "the second sync was the last");
-    assert_eq!(
-        bytes(&read(&backend, 0, 1).unwrap()),
-        [2; 512],
-        "plain reads go on"
-    );
+    assert_eq!(bytes(&read(&backend, 0, 1).unwrap()), [2; 512], "plain reads go on");
     assert_eq!(disk.crash()[0], 1);
 }
 
@@ -114,10 +98,7 @@ fn a_failed_sync_fails_the_fua_write_that_asked() {
     let disk = SimDisk::new(1 << 20);
     let backend = backend(&disk, BlockSize::B512, 1);
     disk.fail(Call::Sync, Errno::NOSPC);
-    assert_eq!(
-        write_fua(&backend, 1, &[3; 512]).unwrap_err(),
-        Status::WRITE_FAULT.with_dnr()
-    );
+    assert_eq!(write_fua(&backend, 1, &[3; 512]).unwrap_err(), Status::WRITE_FAULT.with_dnr());
     assert_eq!(flush(&backend).unwrap_err(), Status::WRITE_FAULT.with_dnr());
 }
 
@@ -126,10 +107,7 @@ fn a_failed_write_with_fua_is_not_a_lost_one() {
     let disk = SimDisk::new(1 << 20);
     let backend = backend(&disk, BlockSize::B512, 1);
     disk.fail(Call::Write, Errno::NOSPC);
-    assert_eq!(
-        write_fua(&backend, 1, &[3; 512]).unwrap_err(),
-        Status::CAPACITY_EXCEEDED.with_dnr()
-    );
+    assert_eq!(write_fua(&backend, 1, &[3; 512]).unwrap_err(), Status::CAPACITY_EXCEEDED.with_dnr());
     write_fua(&backend, 1, &[3; 512]).unwrap();
     assert_eq!(disk.crash()[512..1024], [3; 512]);
 }
@@ -144,27 +122,18 @@ struct InFlight<'a> {
 impl<'a> InFlight<'a> {
     fn new(backend: &'a FileBackend) -> Self {
         let wake = Wake::new().unwrap();
-        Self {
-            backend,
-            finished: Finished::new(wake.clone()),
-            wake,
-        }
+        Self { backend, finished: Finished::new(wake.clone()), wake }
     }
 
     fn submit(&self, tag: u64, operation: Operation) {
         let mut pages: &dyn Memory = &Pages;
-        let progress = self
-            .backend
-            .submit(operation, &mut pages, self.finished.ticket(tag));
+        let progress = self.backend.submit(operation, &mut pages, self.finished.ticket(tag));
         assert!(matches!(progress, Progress::Pending));
     }
 
     fn wait(&self, count: usize) -> Vec<Finish> {
         let mut ended = Vec::new();
-        let timeout = Timespec {
-            tv_sec: 20,
-            tv_nsec: 0,
-        };
+        let timeout = Timespec { tv_sec: 20, tv_nsec: 0 };
         while ended.len() < count {
             let ready = poll(&mut [PollFd::new(&self.wake, PollFlags::IN)], Some(&timeout)).unwrap();
             assert!(ready > 0, "{} of {count} have ended", ended.len());
@@ -197,24 +166,13 @@ fn many_flushes_share_a_sync() {
     begun(&disk);
     for tag in 1..=16 {
         let data = pieces(&[tag as u8; 512], 512);
-        flight.submit(
-            tag,
-            Operation::Write {
-                slba: tag,
-                data,
-                fua: true,
-            },
-        );
+        flight.submit(tag, Operation::Write { slba: tag, data, fua: true });
     }
     // The other worker carries out the writes and lets them wait for the first to sync: a plain read shows when it is through.
     assert_eq!(bytes(&read(&backend, 16, 1).unwrap()), [16; 512]);
     disk.open();
     assert!(flight.wait(17).iter().all(|finish| finish.outcome.is_ok()));
-    assert!(
-        (2..=3).contains(&disk.syncs()),
-        "{} syncs for 17 operations",
-        disk.syncs()
-    );
+    assert!((2..=3).contains(&disk.syncs()), "{} syncs for 17 operations", disk.syncs());
     for tag in 1..=16usize {
         assert_eq!(disk.crash()[tag * 512], tag as u8);
     }
@@ -249,27 +207,11 @@ fn a_file_cut_short_loses_no_more_than_was_cut() {
     disk.truncate(1024);
     assert_eq!(bytes(&read(&backend, 0, 2).unwrap()), [1; 1024]);
     for slba in [1, 2, 100] {
-        assert_eq!(
-            read(&backend, slba, 2).unwrap_err(),
-            Status::UNRECOVERED_READ_ERROR.with_dnr()
-        );
+        assert_eq!(read(&backend, slba, 2).unwrap_err(), Status::UNRECOVERED_READ_ERROR.with_dnr());
     }
-    let verify = Operation::Verify {
-        slba: 0,
-        blocks: 600,
-        fua: false,
-    };
-    assert_eq!(
-        run(&backend, verify).unwrap_err(),
-        Status::UNRECOVERED_READ_ERROR.with_dnr()
-    );
-    assert_eq!(
-        write(&backend, 0, &[2; 512]).unwrap_err(),
-        Status::WRITE_FAULT.with_dnr()
-    );
-    assert_eq!(
-        write_zeroes(&backend, 0, 1, true).unwrap_err(),
-        Status::WRITE_FAULT.with_dnr()
-    );
+    let verify = Operation::Verify { slba: 0, blocks: 600, fua: false };
+    assert_eq!(run(&backend, verify).unwrap_err(), Status::UNRECOVERED_READ_ERROR.with_dnr());
+    assert_eq!(write(&backend, 0, &[2; 512]).unwrap_err(), Status::WRITE_FAULT.with_dnr());
+    assert_eq!(write_zeroes(&backend, 0, 1, true).unwrap_err(), Status::WRITE_FAULT.with_dnr());
     assert_eq!(flush(&backend).unwrap_err(), Status::WRITE_FAULT.with_dnr());
 }

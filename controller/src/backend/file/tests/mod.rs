@@ -21,11 +21,7 @@ fn backend(disk: &Arc<SimDisk>, block_size: BlockSize, workers: usize) -> FileBa
         deallocated_reads_zero: true,
         write_zeroes_deallocates: true,
         volatile_write_cache: true,
-        optimal: Optimal {
-            write: 1,
-            deallocate: 1,
-            write_size: 1,
-        },
+        optimal: Optimal { write: 1, deallocate: 1, write_size: 1 },
         identity: Identity::random(),
     };
     FileBackend::new(geometry, Box::new(disk.clone()), "simulated disk".into(), workers).unwrap()

@@ -23,17 +23,11 @@ fn image(len: u64) -> (TempDir, PathBuf) {
 }
 
 fn options(path: &Path) -> FileOptions {
-    FileOptions {
-        block_size: BlockSize::B4096,
-        ..FileOptions::new(path)
-    }
+    FileOptions { block_size: BlockSize::B4096, ..FileOptions::new(path) }
 }
 
 fn read_only(path: &Path) -> FileOptions {
-    FileOptions {
-        read_only: true,
-        ..options(path)
-    }
+    FileOptions { read_only: true, ..options(path) }
 }
 
 #[test]
@@ -57,18 +51,11 @@ fn a_cached_read_ends_at_once_where_the_system_can_say_so() {
     write(&backend, 0, &[3; 8192]).unwrap();
     let finished = Finished::new(Wake::new().unwrap());
     let mut pages: &dyn Memory = &Pages;
-    let operation = Operation::Read {
-        slba: 0,
-        blocks: 2,
-        fua: false,
-    };
+    let operation = Operation::Read { slba: 0, blocks: 2, fua: false };
     match backend.submit(operation, &mut pages, finished.ticket(1)) {
         Progress::Done(data) => assert_eq!(bytes(&data.unwrap()), [3; 8192]),
         Progress::Pending => {
-            let inline = backend
-                .core
-                .reads_inline
-                .load(std::sync::atomic::Ordering::Relaxed);
+            let inline = backend.core.reads_inline.load(std::sync::atomic::Ordering::Relaxed);
             assert!(!inline, "the page is cached and the file system knows RWF_NOWAIT");
         }
     }
@@ -81,10 +68,8 @@ fn one_writer_or_many_readers() {
     let writer = FileBackend::open(&options(&path)).unwrap();
     assert!(in_use(&options(&path)) && in_use(&read_only(&path)));
     drop(writer);
-    let readers = [
-        FileBackend::open(&read_only(&path)).unwrap(),
-        FileBackend::open(&read_only(&path)).unwrap(),
-    ];
+    let readers =
+        [FileBackend::open(&read_only(&path)).unwrap(), FileBackend::open(&read_only(&path)).unwrap()];
     assert!(in_use(&options(&path)));
     drop(readers);
     FileBackend::open(&options(&path)).unwrap();
@@ -114,23 +99,11 @@ fn a_truncated_file_is_a_status_and_does_not_grow_back() {
     file.set_len(6000).unwrap();
     assert_eq!(bytes(&read(&backend, 0, 1).unwrap()), [1; 4096]);
     for (slba, blocks) in [(0, 2), (1, 1), (200, 3)] {
-        assert_eq!(
-            read(&backend, slba, blocks).unwrap_err(),
-            Status::UNRECOVERED_READ_ERROR.with_dnr()
-        );
+        assert_eq!(read(&backend, slba, blocks).unwrap_err(), Status::UNRECOVERED_READ_ERROR.with_dnr());
     }
-    assert_eq!(
-        write(&backend, 200, &[2; 4096]).unwrap_err(),
-        Status::WRITE_FAULT.with_dnr()
-    );
-    assert_eq!(
-        write_zeroes(&backend, 200, 1, false).unwrap_err(),
-        Status::WRITE_FAULT.with_dnr()
-    );
-    assert_eq!(
-        deallocate(&backend, &[(200, 1)]).unwrap_err(),
-        Status::WRITE_FAULT.with_dnr()
-    );
+    assert_eq!(write(&backend, 200, &[2; 4096]).unwrap_err(), Status::WRITE_FAULT.with_dnr());
+    assert_eq!(write_zeroes(&backend, 200, 1, false).unwrap_err(), Status::WRITE_FAULT.with_dnr());
+    assert_eq!(deallocate(&backend, &[(200, 1)]).unwrap_err(), Status::WRITE_FAULT.with_dnr());
     assert_eq!(flush(&backend).unwrap_err(), Status::WRITE_FAULT.with_dnr());
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 6000);
     // Restored to its length (from a copy, say), it is served again.
@@ -154,38 +127,23 @@ fn deallocated_blocks_leave_the_file_system() {
     assert!(allocated() <= 5 << 20, "{} bytes still allocated", allocated());
     write_zeroes(&backend, 1024, 1024, true).unwrap();
     assert!(allocated() <= 1 << 20, "{} bytes still allocated", allocated());
-    assert!(
-        bytes(&read(&backend, 0, 2048).unwrap())
-            .iter()
-            .all(|byte| *byte == 0)
-    );
+    assert!(bytes(&read(&backend, 0, 2048).unwrap()).iter().all(|byte| *byte == 0));
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 8 << 20);
 }
 
 #[test]
 fn direct_io_takes_pieces_of_any_shape() {
     let (_directory, path) = image(1 << 20);
-    let backend = match FileBackend::open(&FileOptions {
-        direct: true,
-        ..options(&path)
-    }) {
+    let backend = match FileBackend::open(&FileOptions { direct: true, ..options(&path) }) {
         Ok(backend) => backend,
         Err(OpenError::System { .. } | OpenError::Alignment { .. }) => return,
         Err(error) => panic!("{error}"),
     };
     let data: Vec<u8> = (0..8192u32).map(|at| (at % 251) as u8).collect();
     let mut unaligned = crate::backend::tests::buffer(&[&[0; 100], &data[..]].concat());
-    let operation = Operation::Write {
-        slba: 3,
-        data: unaligned.split_off(100).into(),
-        fua: true,
-    };
+    let operation = Operation::Write { slba: 3, data: unaligned.split_off(100).into(), fua: true };
     crate::backend::faulty::run(&backend, operation).unwrap();
-    let operation = Operation::Write {
-        slba: 9,
-        data: pieces(&data, 777),
-        fua: false,
-    };
+    let operation = Operation::Write { slba: 9, data: pieces(&data, 777), fua: false };
     crate::backend::faulty::run(&backend, operation).unwrap();
     assert_eq!(bytes(&read(&backend, 3, 2).unwrap()), data);
     assert_eq!(bytes(&read(&backend, 9, 2).unwrap()), data);
@@ -202,13 +160,7 @@ fn an_identity_lasts_and_is_unique() {
     assert_ne!(first, identity(&options(&other)));
     assert_eq!(first.uuid().get_version_num(), 8);
     let given = Identity([7; 16]);
-    assert_eq!(
-        identity(&FileOptions {
-            identity: Some(given),
-            ..options(&path)
-        }),
-        given
-    );
+    assert_eq!(identity(&FileOptions { identity: Some(given), ..options(&path) }), given);
 }
 
 #[test]
@@ -216,13 +168,7 @@ fn what_cannot_be_served_is_refused_in_words() {
     let (directory, path) = image(4096 + 512);
     let message = |options: &FileOptions| FileBackend::open(options).unwrap_err().to_string();
     assert!(message(&options(&path)).contains("4608 bytes is not a multiple of the block size 4096"));
-    assert_eq!(
-        FileBackend::open(&FileOptions::new(&path))
-            .unwrap()
-            .geometry()
-            .blocks,
-        9
-    );
+    assert_eq!(FileBackend::open(&FileOptions::new(&path)).unwrap().geometry().blocks, 9);
     File::create(&path).unwrap();
     assert!(message(&options(&path)).contains("no room"));
     assert!(message(&options(directory.path())).contains("neither a regular file nor a block device"));

@@ -59,24 +59,12 @@ fn every_error_has_its_status() {
         (Call::Write, Errno::NOSPC, Status::CAPACITY_EXCEEDED.with_dnr()),
         (Call::Write, Errno::DQUOT, Status::CAPACITY_EXCEEDED.with_dnr()),
         (Call::Write, Errno::FBIG, Status::CAPACITY_EXCEEDED.with_dnr()),
-        (
-            Call::Write,
-            Errno::ROFS,
-            Status::NAMESPACE_WRITE_PROTECTED.with_dnr(),
-        ),
-        (
-            Call::Write,
-            Errno::PERM,
-            Status::NAMESPACE_WRITE_PROTECTED.with_dnr(),
-        ),
+        (Call::Write, Errno::ROFS, Status::NAMESPACE_WRITE_PROTECTED.with_dnr()),
+        (Call::Write, Errno::PERM, Status::NAMESPACE_WRITE_PROTECTED.with_dnr()),
         (Call::Write, Errno::NOMEM, Status::COMMAND_INTERRUPTED),
         (Call::Punch, Errno::IO, media),
         (Call::Punch, Errno::NOSPC, Status::CAPACITY_EXCEEDED.with_dnr()),
-        (
-            Call::Zero,
-            Errno::ROFS,
-            Status::NAMESPACE_WRITE_PROTECTED.with_dnr(),
-        ),
+        (Call::Zero, Errno::ROFS, Status::NAMESPACE_WRITE_PROTECTED.with_dnr()),
     ];
     for (call, errno, expected) in cases {
         let disk = SimDisk::new(1 << 20);
@@ -131,14 +119,8 @@ fn a_full_disk_is_capacity_exceeded() {
     let geometry = backend(&disk, BlockSize::B4096, 1).core.geometry;
     let backend = FileBackend::new(geometry, Box::new(Full(disk, full)), "full".into(), 1).unwrap();
     for _ in 0..3 {
-        assert_eq!(
-            write(&backend, 0, &[1; 4096]).unwrap_err(),
-            Status::CAPACITY_EXCEEDED.with_dnr()
-        );
-        assert_eq!(
-            write_zeroes(&backend, 0, 1, true).unwrap_err(),
-            Status::CAPACITY_EXCEEDED.with_dnr()
-        );
+        assert_eq!(write(&backend, 0, &[1; 4096]).unwrap_err(), Status::CAPACITY_EXCEEDED.with_dnr());
+        assert_eq!(write_zeroes(&backend, 0, 1, true).unwrap_err(), Status::CAPACITY_EXCEEDED.with_dnr());
     }
     // The writes were never acknowledged, so nothing is lost and Flush has nothing to report.
     run(&backend, Operation::Flush).unwrap();
@@ -169,19 +151,12 @@ fn without_a_buffer_a_read_is_interrupted_and_odd_buffers_are_not_trusted() {
     ] {
         let outcome = run_with(
             &backend,
-            Operation::Read {
-                slba: 0,
-                blocks: 18,
-                fua: false,
-            },
+            Operation::Read { slba: 0, blocks: 18, fua: false },
             &mut Gives(gives.clone()),
         );
         match outcome {
             Ok(data) => assert!(good && bytes(&data) == [4; 9216], "{gives:?}"),
-            Err(status) => assert!(
-                !good && status == Status::COMMAND_INTERRUPTED,
-                "{gives:?}: {status}"
-            ),
+            Err(status) => assert!(!good && status == Status::COMMAND_INTERRUPTED, "{gives:?}: {status}"),
         }
     }
 }
