@@ -56,7 +56,8 @@ impl From<Status> for Progress {
 /// Where a backend takes the memory for the data of a read that it does not hold itself.
 pub trait Buffers {
     /// A buffer of `len` bytes, or of a smaller multiple of 4096 (the backend then asks again for the rest). Page-aligned.
-    /// Its contents are anything. `None` when there is none to be had now: the operation then ends with Command Interrupted.
+    /// Its contents are anything. `None` when there is none to be had now: the operation then ends
+    /// with Command Interrupted and no effect, and may be submitted again.
     fn take(&mut self, len: usize) -> Option<Buffer>;
 }
 
