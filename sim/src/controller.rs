@@ -106,20 +106,12 @@ impl Requests {
         let (generation, place) = self.slots.get_mut(usize::from(slot))?;
         *generation = generation.wrapping_add(1);
         *place = Some(request);
-        Some(RequestId {
-            queue,
-            slot,
-            generation: *generation,
-        })
+        Some(RequestId { queue, slot, generation: *generation })
     }
 
     fn get_mut(&mut self, id: RequestId) -> Option<&mut Request> {
         let (generation, request) = self.slots.get_mut(usize::from(id.slot))?;
-        if *generation == id.generation {
-            request.as_mut()
-        } else {
-            None
-        }
+        if *generation == id.generation { request.as_mut() } else { None }
     }
 
     fn remove(&mut self, id: RequestId) -> Option<Request> {
@@ -129,9 +121,7 @@ impl Requests {
     }
 
     fn has_cid(&self, cid: Cid) -> bool {
-        self.slots
-            .iter()
-            .any(|(_, request)| request.as_ref().is_some_and(|request| request.cid == cid))
+        self.slots.iter().any(|(_, request)| request.as_ref().is_some_and(|request| request.cid == cid))
     }
 }
 
@@ -144,18 +134,12 @@ fn copied(bytes: &[u8]) -> Result<Buffer, Status> {
 
 impl Queue {
     fn depth(&self) -> usize {
-        usize::from(
-            self.settings
-                .map_or(UNCONFIGURED_DEPTH, |settings| settings.depth),
-        )
+        usize::from(self.settings.map_or(UNCONFIGURED_DEPTH, |settings| settings.depth))
     }
 
     fn max_in_capsule(&self) -> usize {
         let bytes = match self.settings {
-            Some(QueueSettings {
-                kind: QueueKind::Io(_),
-                ..
-            }) => self.limits.max_in_capsule.io,
+            Some(QueueSettings { kind: QueueKind::Io(_), .. }) => self.limits.max_in_capsule.io,
             _ => self.limits.max_in_capsule.admin,
         };
         bytes as usize
@@ -199,11 +183,7 @@ impl Queue {
                     return Err(broken("more commands than the queue has entries"));
                 }
                 let data = self.data(&sqe, &in_capsule);
-                let remote = if let Ok(RequestData::Remote { len }) = data {
-                    len
-                } else {
-                    0
-                };
+                let remote = if let Ok(RequestData::Remote { len }) = data { len } else { 0 };
                 let request = Request {
                     cid: sqe.cid(),
                     direction: sqe.data_direction(),
@@ -225,23 +205,12 @@ impl Queue {
                     }
                     _ => return Err(broken("data that was not asked for")),
                 }
-                if let Some(Fetch {
-                    request,
-                    offset,
-                    mut into,
-                    ..
-                }) = self.fetches.pop_front()
-                {
+                if let Some(Fetch { request, offset, mut into, .. }) = self.fetches.pop_front() {
                     into.copy_from_slice(&bytes);
                     if let Some(request) = self.requests.get_mut(request) {
                         request.fetches = request.fetches.saturating_sub(1);
                     }
-                    events.push(ControllerEvent::Fetched {
-                        request,
-                        offset,
-                        data: into,
-                        outcome: Ok(()),
-                    });
+                    events.push(ControllerEvent::Fetched { request, offset, data: into, outcome: Ok(()) });
                 }
             }
         }
@@ -269,11 +238,7 @@ impl Queue {
                 Received::Ended(HangUp::Orderly) => return Err(CloseReason::PeerClosed),
                 Received::Ended(HangUp::Reset) => {
                     let detail = "the host broke the connection";
-                    return Err(CloseReason::Failed(Error::new(
-                        Stage::Transfer,
-                        ErrorKind::Reset,
-                        detail,
-                    )));
+                    return Err(CloseReason::Failed(Error::new(Stage::Transfer, ErrorKind::Reset, detail)));
                 }
                 Received::Nothing => break,
             }
@@ -289,11 +254,7 @@ impl Queue {
     }
 
     fn due(&self) -> Option<Instant> {
-        let own = if let State::Closing { deadline, .. } = self.state {
-            deadline
-        } else {
-            None
-        };
+        let own = if let State::Closing { deadline, .. } = self.state { deadline } else { None };
         own.into_iter().chain(self.end.next_due()).min()
     }
 
@@ -301,22 +262,10 @@ impl Queue {
         let Self { end, fetches, .. } = self;
         // Before the buffers go back: afterwards the peer has no way to them.
         drop(end);
-        events.extend(fetches.into_iter().map(
-            |Fetch {
-                 request,
-                 offset,
-                 into,
-                 ..
-             }| {
-                let outcome = Err(Status::TRANSIENT_TRANSPORT_ERROR);
-                ControllerEvent::Fetched {
-                    request,
-                    offset,
-                    data: into,
-                    outcome,
-                }
-            },
-        ));
+        events.extend(fetches.into_iter().map(|Fetch { request, offset, into, .. }| {
+            let outcome = Err(Status::TRANSIENT_TRANSPORT_ERROR);
+            ControllerEvent::Fetched { request, offset, data: into, outcome }
+        }));
         events.push(ControllerEvent::Closed { queue, reason });
     }
 }
@@ -324,23 +273,11 @@ impl Queue {
 impl Controller {
     pub(crate) fn new(network: Network, limits: Limits, group: usize) -> Result<Self, Error> {
         let (listeners, queues) = (Vec::new(), Queues::default());
-        Ok(Self {
-            network,
-            limits,
-            group,
-            wake: Wake::new()?,
-            listeners,
-            queues,
-            next: None,
-        })
+        Ok(Self { network, limits, group, wake: Wake::new()?, listeners, queues, next: None })
     }
 
     fn accept(&mut self, now: Instant, events: &mut Vec<ControllerEvent>) {
-        for &Listener {
-            id: listener,
-            address,
-        } in &self.listeners
-        {
+        for &Listener { id: listener, address } in &self.listeners {
             while let Some(Pending { end, peer, .. }) = self.network.accept(listener, address, now) {
                 let limits = self.limits.clone();
                 let queue = self.queues.insert(Queue {
@@ -351,23 +288,11 @@ impl Controller {
                     requests: Requests::default(),
                     fetches: VecDeque::new(),
                     next_tag: 0,
-                    outbox: VecDeque::from([ToHost::Accepted {
-                        limits: Box::new(limits.clone()),
-                    }]),
+                    outbox: VecDeque::from([ToHost::Accepted { limits: Box::new(limits.clone()) }]),
                 });
                 let negotiated = Vec::new();
-                let info = QueueInfo {
-                    limits,
-                    local: address,
-                    peer,
-                    data_path: "software",
-                    negotiated,
-                };
-                events.push(ControllerEvent::Accepted {
-                    queue,
-                    listener,
-                    info: Box::new(info),
-                });
+                let info = QueueInfo { limits, local: address, peer, data_path: "software", negotiated };
+                events.push(ControllerEvent::Accepted { queue, listener, info: Box::new(info) });
             }
         }
     }
@@ -378,21 +303,15 @@ impl Controller {
         if queue.requests.get_mut(request).is_none() {
             return Err(Misuse::UnknownRequest);
         }
-        if matches!(queue.state, State::Closing { .. }) {
-            Err(Misuse::Closing)
-        } else {
-            Ok(queue)
-        }
+        if matches!(queue.state, State::Closing { .. }) { Err(Misuse::Closing) } else { Ok(queue) }
     }
 
     fn start_fetch(&mut self, id: RequestId, offset: u32, len: usize) -> Result<&mut Queue, Misuse> {
         let queue = self.request(id)?;
         let most = queue.limits.max_fetches;
         let request = queue.requests.get_mut(id).ok_or(Misuse::UnknownRequest)?;
-        let end = u32::try_from(len)
-            .ok()
-            .and_then(|len| offset.checked_add(len))
-            .ok_or(Misuse::DataLength)?;
+        let end =
+            u32::try_from(len).ok().and_then(|len| offset.checked_add(len)).ok_or(Misuse::DataLength)?;
         let aligned = len.is_multiple_of(4) || end == request.remote;
         if len == 0
             || offset != request.fetched
@@ -416,11 +335,7 @@ impl Controller {
         if request.fetches > 0 {
             return Err(Misuse::Parameter);
         }
-        let wanted = if request.direction == DataDirection::ControllerToHost {
-            request.remote
-        } else {
-            0
-        };
+        let wanted = if request.direction == DataDirection::ControllerToHost { request.remote } else { 0 };
         if len > wanted as usize {
             return Err(Misuse::DataLength);
         }
@@ -469,11 +384,7 @@ impl Engine for Controller {
         };
         let flush =
             how == Close::AfterFlush && matches!(queue.state, State::Up | State::Closing { flush: true, .. });
-        let deadline = if let State::Closing { deadline, .. } = queue.state {
-            deadline
-        } else {
-            None
-        };
+        let deadline = if let State::Closing { deadline, .. } = queue.state { deadline } else { None };
         queue.state = State::Closing { flush, deadline };
         self.wake.wake();
     }
@@ -481,11 +392,7 @@ impl Engine for Controller {
 
 impl ControllerEngine for Controller {
     fn listen(&mut self, at: &Target) -> Result<Listener, Error> {
-        if self
-            .listeners
-            .iter()
-            .any(|listener| listener.address == at.address)
-        {
+        if self.listeners.iter().any(|listener| listener.address == at.address) {
             return Err(Error::new(
                 Stage::Listen,
                 ErrorKind::AddressInUse,
@@ -510,22 +417,9 @@ impl ControllerEngine for Controller {
             Ok(queue) => {
                 let tag = queue.next_tag;
                 queue.next_tag = tag.wrapping_add(1);
-                let cid = queue
-                    .requests
-                    .get_mut(request)
-                    .map_or(Cid::NONE, |request| request.cid);
-                queue.outbox.push_back(ToHost::Fetch {
-                    cid,
-                    tag,
-                    offset,
-                    len: into.len() as u32,
-                });
-                queue.fetches.push_back(Fetch {
-                    tag,
-                    request,
-                    offset,
-                    into,
-                });
+                let cid = queue.requests.get_mut(request).map_or(Cid::NONE, |request| request.cid);
+                queue.outbox.push_back(ToHost::Fetch { cid, tag, offset, len: into.len() as u32 });
+                queue.fetches.push_back(Fetch { tag, request, offset, into });
                 Ok(())
             }
             Err(why) => Err(Refused::new(into, why)),
@@ -541,11 +435,7 @@ impl ControllerEngine for Controller {
                 let folded =
                     !flow_control && !data.is_empty() && cqe.status() == Status::SUCCESS && cqe.u64() == 0;
                 let cqe = if folded { Cqe::success(cid) } else { cqe };
-                queue.outbox.push_back(ToHost::Response {
-                    cqe,
-                    sqhd_valid: !folded,
-                    data,
-                });
+                queue.outbox.push_back(ToHost::Response { cqe, sqhd_valid: !folded, data });
                 Ok(())
             }
             Err(why) => Err(Refused::new(data, why)),
@@ -569,9 +459,7 @@ impl ControllerEngine for Controller {
         let listeners = self.listeners.iter();
         let pending =
             listeners.filter_map(|listener| self.network.next_pending(listener.id, listener.address));
-        self.next = pending
-            .chain(self.queues.iter().filter_map(|(_, queue)| queue.due()))
-            .min();
+        self.next = pending.chain(self.queues.iter().filter_map(|(_, queue)| queue.due())).min();
         Ok(())
     }
 }

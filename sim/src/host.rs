@@ -83,13 +83,7 @@ fn broken(detail: &'static str) -> Ended {
 
 impl Host {
     pub(crate) fn new(network: Network, limits: Limits) -> Result<Self, Error> {
-        Ok(Self {
-            network,
-            limits,
-            wake: Wake::new()?,
-            queues: Queues::default(),
-            next: None,
-        })
+        Ok(Self { network, limits, wake: Wake::new()?, queues: Queues::default(), next: None })
     }
 }
 
@@ -97,15 +91,9 @@ impl Queue {
     /// Commands that may be outstanding (NVMe Base 2.0 §3.3.1.5: a queue of N entries is full at N - 1; NVMe-oF 1.1 §2.4.1:
     /// without flow control there is no head to compare with).
     fn allowed(&self) -> usize {
-        let depth = usize::from(
-            self.settings
-                .map_or(self.options.depth, |settings| settings.depth),
-        );
+        let depth = usize::from(self.settings.map_or(self.options.depth, |settings| settings.depth));
         match self.settings {
-            Some(QueueSettings {
-                sq_flow_control: false,
-                ..
-            }) => depth,
+            Some(QueueSettings { sq_flow_control: false, .. }) => depth,
             _ => depth.saturating_sub(1).max(1),
         }
     }
@@ -132,10 +120,7 @@ impl Queue {
         } else {
             SglDescriptor::in_capsule(0, len)
         };
-        sqe = sqe
-            .with_cid(cid)
-            .with_psdt(Psdt::SGL_METADATA_BUFFER)
-            .with_sgl(sgl);
+        sqe = sqe.with_cid(cid).with_psdt(Psdt::SGL_METADATA_BUFFER).with_sgl(sgl);
         ToController::Command { sqe, in_capsule }
     }
 
@@ -156,18 +141,10 @@ impl Queue {
                     data_path: "software",
                     negotiated,
                 };
-                events.push(HostEvent::Connected {
-                    queue: id,
-                    info: Box::new(info),
-                });
+                events.push(HostEvent::Connected { queue: id, info: Box::new(info) });
             }
             _ if matches!(self.state, State::Opening { .. }) => return Err(broken("spoke before accepting")),
-            ToHost::Fetch {
-                cid,
-                tag,
-                offset,
-                len,
-            } => {
+            ToHost::Fetch { cid, tag, offset, len } => {
                 let outstanding = self
                     .slots
                     .get(cid)
@@ -179,16 +156,9 @@ impl Queue {
                     .checked_add(len as usize)
                     .and_then(|end| buffer.get(offset as usize..end))
                     .ok_or_else(|| broken("fetch beyond the data of the command"))?;
-                self.outbox.push_back(ToController::Data {
-                    tag,
-                    bytes: part.to_vec(),
-                });
+                self.outbox.push_back(ToController::Data { tag, bytes: part.to_vec() });
             }
-            ToHost::Response {
-                cqe,
-                sqhd_valid,
-                data: sent,
-            } => {
+            ToHost::Response { cqe, sqhd_valid, data: sent } => {
                 let Some(outstanding) = self.slots.get_mut(cqe.cid()) else {
                     return Err(broken("response to a command that is not outstanding"));
                 };
@@ -224,20 +194,10 @@ impl Queue {
         match network.dial(self.target, self.options.source, wake, now) {
             Dialled::Ringing(end, local) => {
                 (self.end, self.local) = (Some(end), local);
-                self.state = State::Opening {
-                    deadline: now + self.options.timeout,
-                };
+                self.state = State::Opening { deadline: now + self.options.timeout };
             }
-            Dialled::Silence => {
-                self.state = State::Opening {
-                    deadline: now + self.options.timeout,
-                }
-            }
-            Dialled::NobodyThere => {
-                self.state = State::Refused {
-                    at: now + network.round_trip(),
-                }
-            }
+            Dialled::Silence => self.state = State::Opening { deadline: now + self.options.timeout },
+            Dialled::NobodyThere => self.state = State::Refused { at: now + network.round_trip() },
         }
     }
 
@@ -262,11 +222,7 @@ impl Queue {
             (_, HangUp::Orderly) => return CloseReason::PeerClosed,
             (_, HangUp::Reset) => (Stage::Transfer, ErrorKind::Reset),
         };
-        CloseReason::Failed(Error::new(
-            stage,
-            kind,
-            format!("{} ended the connection", self.target),
-        ))
+        CloseReason::Failed(Error::new(stage, kind, format!("{} ended the connection", self.target)))
     }
 
     /// Moves the queue to `now`. `Err` is its end.
@@ -291,27 +247,15 @@ impl Queue {
         match &mut self.state {
             State::Refused { at } if *at <= now => {
                 let detail = format!("nobody listens at {}", self.target);
-                Err(CloseReason::Failed(Error::new(
-                    Stage::Connect,
-                    ErrorKind::Refused,
-                    detail,
-                )))
+                Err(CloseReason::Failed(Error::new(Stage::Connect, ErrorKind::Refused, detail)))
             }
             State::Opening { deadline } if *deadline <= now => {
                 let detail = format!("no answer from {} within {:?}", self.target, self.options.timeout);
-                Err(CloseReason::Failed(Error::new(
-                    Stage::Connect,
-                    ErrorKind::TimedOut,
-                    detail,
-                )))
+                Err(CloseReason::Failed(Error::new(Stage::Connect, ErrorKind::TimedOut, detail)))
             }
             State::Closing { deadline, .. } => {
                 let deadline = *deadline.get_or_insert(now + FLUSH);
-                if self.outbox.is_empty() || deadline <= now {
-                    Err(CloseReason::Requested)
-                } else {
-                    Ok(())
-                }
+                if self.outbox.is_empty() || deadline <= now { Err(CloseReason::Requested) } else { Ok(()) }
             }
             _ => Ok(()),
         }
@@ -325,22 +269,17 @@ impl Queue {
             State::Closing { deadline, .. } => deadline,
             State::New | State::Up => None,
         };
-        own.into_iter()
-            .chain(self.end.as_ref().and_then(HostEnd::next_due))
-            .min()
+        own.into_iter().chain(self.end.as_ref().and_then(HostEnd::next_due)).min()
     }
 
     fn finish(mut self, id: QueueId, reason: CloseReason, events: &mut Vec<HostEvent>) {
         // Before the buffers go back: afterwards the peer has no way to them.
         drop(self.end.take());
-        let aborted = self
-            .slots
-            .drain()
-            .map(|Outstanding { cookie, data }| HostEvent::Aborted {
-                queue: id,
-                cookie,
-                data,
-            });
+        let aborted = self.slots.drain().map(|Outstanding { cookie, data }| HostEvent::Aborted {
+            queue: id,
+            cookie,
+            data,
+        });
         events.extend(aborted);
         events.push(HostEvent::Closed { queue: id, reason });
     }
@@ -397,11 +336,7 @@ impl Engine for Host {
         };
         let flush =
             how == Close::AfterFlush && matches!(queue.state, State::Up | State::Closing { flush: true, .. });
-        let deadline = if let State::Closing { deadline, .. } = queue.state {
-            deadline
-        } else {
-            None
-        };
+        let deadline = if let State::Closing { deadline, .. } = queue.state { deadline } else { None };
         queue.state = State::Closing { flush, deadline };
         // A close may come between two polls of a driver that sleeps in between.
         self.wake.wake();
@@ -411,10 +346,7 @@ impl Engine for Host {
 impl HostEngine for Host {
     fn connect(&mut self, target: &Target, options: &ConnectOptions) -> Result<QueueId, Error> {
         if options.depth < 2 || options.depth > self.limits.max_depth {
-            let detail = format!(
-                "a queue has 2 to {} entries, not {}",
-                self.limits.max_depth, options.depth
-            );
+            let detail = format!("a queue has 2 to {} entries, not {}", self.limits.max_depth, options.depth);
             return Err(Error::new(Stage::Connect, ErrorKind::Incompatible, detail));
         }
         let id = self.queues.insert(Queue {

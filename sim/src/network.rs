@@ -31,12 +31,7 @@ pub struct Link {
 impl Default for Link {
     /// No delay, and a mebibyte under way.
     fn default() -> Self {
-        Self {
-            latency: Duration::ZERO,
-            jitter: Duration::ZERO,
-            bytes_per_second: None,
-            in_flight: 1 << 20,
-        }
+        Self { latency: Duration::ZERO, jitter: Duration::ZERO, bytes_per_second: None, in_flight: 1 << 20 }
     }
 }
 
@@ -138,20 +133,14 @@ impl Network {
     pub fn freeze(&self, address: SocketAddr) {
         let mut net = self.net();
         net.frozen.push(address);
-        net.wires
-            .iter()
-            .filter(|(to, _)| *to == address)
-            .for_each(|(_, wires)| wires.freeze(true));
+        net.wires.iter().filter(|(to, _)| *to == address).for_each(|(_, wires)| wires.freeze(true));
     }
 
     /// Ends a [`Network::freeze`].
     pub fn thaw(&self, address: SocketAddr) {
         let mut net = self.net();
         net.frozen.retain(|frozen| *frozen != address);
-        net.wires
-            .iter()
-            .filter(|(to, _)| *to == address)
-            .for_each(|(_, wires)| wires.freeze(false));
+        net.wires.iter().filter(|(to, _)| *to == address).for_each(|(_, wires)| wires.freeze(false));
     }
 
     /// How many connections exist, by either end.
@@ -174,11 +163,7 @@ impl Network {
                 return Ok(candidate);
             }
         }
-        Err(Error::new(
-            Stage::Listen,
-            ErrorKind::Resources,
-            format!("no free port at {}", address.ip()),
-        ))
+        Err(Error::new(Stage::Listen, ErrorKind::Resources, format!("no free port at {}", address.ip())))
     }
 
     pub(crate) fn listen(
@@ -188,26 +173,13 @@ impl Network {
         wake: &Wake,
     ) -> Result<(ListenerId, SocketAddr), Error> {
         let mut net = self.net();
-        let at = if at.port() == 0 {
-            Self::free_port(&mut net, at)?
-        } else {
-            at
-        };
+        let at = if at.port() == 0 { Self::free_port(&mut net, at)? } else { at };
         let id = ListenerId(net.next_listener);
         let there = net.listeners.entry(at).or_default();
         if there.iter().any(|other| other.group != group) {
-            return Err(Error::new(
-                Stage::Listen,
-                ErrorKind::AddressInUse,
-                format!("{at} is taken"),
-            ));
+            return Err(Error::new(Stage::Listen, ErrorKind::AddressInUse, format!("{at} is taken")));
         }
-        there.push(Listening {
-            id,
-            group,
-            wake: wake.clone(),
-            backlog: VecDeque::new(),
-        });
+        there.push(Listening { id, group, wake: wake.clone(), backlog: VecDeque::new() });
         net.next_listener += 1;
         Ok((id, at))
     }
@@ -257,11 +229,7 @@ impl Network {
         };
         let rng = net.rng.fork(net.connections);
         let (host_end, end, wires) = pipe::connect(net.link, &rng, host.clone(), listening.wake.clone());
-        listening.backlog.push_back(Pending {
-            due: now + net.link.latency,
-            end,
-            peer: from,
-        });
+        listening.backlog.push_back(Pending { due: now + net.link.latency, end, peer: from });
         listening.wake.wake();
         net.wires.retain(|(_, wires)| !wires.is_gone());
         net.wires.push((to, wires));
@@ -271,27 +239,15 @@ impl Network {
     /// A connection that has reached the listener by `now`.
     pub(crate) fn accept(&self, id: ListenerId, at: SocketAddr, now: Instant) -> Option<Pending> {
         let mut net = self.net();
-        let backlog = &mut net
-            .listeners
-            .get_mut(&at)?
-            .iter_mut()
-            .find(|listening| listening.id == id)?
-            .backlog;
-        backlog
-            .front()
-            .is_some_and(|pending| pending.due <= now)
-            .then(|| backlog.pop_front())
-            .flatten()
+        let backlog =
+            &mut net.listeners.get_mut(&at)?.iter_mut().find(|listening| listening.id == id)?.backlog;
+        backlog.front().is_some_and(|pending| pending.due <= now).then(|| backlog.pop_front()).flatten()
     }
 
     /// When the next connection reaches the listener.
     pub(crate) fn next_pending(&self, id: ListenerId, at: SocketAddr) -> Option<Instant> {
         let net = self.net();
-        let listening = net
-            .listeners
-            .get(&at)?
-            .iter()
-            .find(|listening| listening.id == id)?;
+        let listening = net.listeners.get(&at)?.iter().find(|listening| listening.id == id)?;
         listening.backlog.front().map(|pending| pending.due)
     }
 

@@ -224,13 +224,7 @@ pub(crate) fn connect<A: Size, B: Size>(link: Link, rng: &Rng, host: Wake, contr
         now: None,
         hung_up: false,
     };
-    let controller_end = End {
-        out: to_host,
-        inward: to_controller,
-        peer: host,
-        now: None,
-        hung_up: false,
-    };
+    let controller_end = End { out: to_host, inward: to_controller, peer: host, now: None, hung_up: false };
     (host_end, controller_end, wires)
 }
 

@@ -79,12 +79,7 @@ impl RawController {
     /// Listens at `at` (port 0: any).
     pub fn listen(network: &Network, at: SocketAddr) -> Result<Self, Error> {
         let (listener, address) = network.listen(at, usize::MAX, &Wake::new()?)?;
-        Ok(Self {
-            network: network.clone(),
-            listener,
-            address,
-            end: None,
-        })
+        Ok(Self { network: network.clone(), listener, address, end: None })
     }
 
     /// Where it listens.
@@ -110,9 +105,7 @@ impl RawController {
 
     /// What has arrived next on the connection.
     pub fn receive(&mut self, now: Instant) -> Heard<ToController> {
-        self.end
-            .as_mut()
-            .map_or(Heard::Nothing, |end| end.receive(now).into())
+        self.end.as_mut().map_or(Heard::Nothing, |end| end.receive(now).into())
     }
 
     /// Ends the connection, in order or not.

@@ -30,10 +30,7 @@ impl Default for SimConfig {
     fn default() -> Self {
         Self {
             max_transfer: 1 << 20,
-            in_capsule: InCapsule {
-                admin: 8192,
-                io: 16_384,
-            },
+            in_capsule: InCapsule { admin: 8192, io: 16_384 },
             max_depth: 1024,
             max_fetches: 4,
         }
@@ -71,11 +68,7 @@ impl SimTransport {
         limits.sgl = SglKinds::IN_CAPSULE | SglKinds::TRANSPORT;
         limits.max_segments = u16::MAX;
         limits.max_fetches = config.max_fetches;
-        Self {
-            network: network.clone(),
-            limits,
-            group: GROUPS.fetch_add(1, Ordering::Relaxed),
-        }
+        Self { network: network.clone(), limits, group: GROUPS.fetch_add(1, Ordering::Relaxed) }
     }
 
     /// The same as both kinds of shared transport.
@@ -97,10 +90,7 @@ impl Transport for SimTransport {
 
     fn offer(&self, target: &Target) -> Offer {
         if target.wire == Some(Wire::INTRA_HOST) {
-            Offer::Accept {
-                preference: 50,
-                because: "asked for a connection within this process".into(),
-            }
+            Offer::Accept { preference: 50, because: "asked for a connection within this process".into() }
         } else {
             Offer::Decline {
                 because: "carries connections within this process only; ask for it with nvme+loop://".into(),
@@ -121,10 +111,6 @@ impl HostTransport for SimTransport {
 
 impl ControllerTransport for SimTransport {
     fn controller_engine(&self) -> Result<Box<dyn ControllerEngine>, Error> {
-        Ok(Box::new(Controller::new(
-            self.network.clone(),
-            self.limits.clone(),
-            self.group,
-        )?))
+        Ok(Box::new(Controller::new(self.network.clone(), self.limits.clone(), self.group)?))
     }
 }
