@@ -24,11 +24,7 @@ pub struct Endpoint {
 impl Endpoint {
     /// One address on a wire, carried by whichever transport is best.
     pub fn new(wire: Wire, address: SocketAddr) -> Self {
-        Self {
-            wire: Some(wire),
-            addresses: vec![address],
-            policy: Policy::Auto,
-        }
+        Self { wire: Some(wire), addresses: vec![address], policy: Policy::Auto }
     }
 }
 
@@ -54,11 +50,7 @@ pub fn resolve(name: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
     match (name, port).to_socket_addrs() {
         Ok(addresses) => {
             let addresses: Vec<_> = addresses.collect();
-            if addresses.is_empty() {
-                Err(failed(format!("{name} has no address")))
-            } else {
-                Ok(addresses)
-            }
+            if addresses.is_empty() { Err(failed(format!("{name} has no address"))) } else { Ok(addresses) }
         }
         Err(error) => Err(failed(format!("cannot resolve {name}: {error}")).from_source(error)),
     }
@@ -74,10 +66,7 @@ pub fn connect(
     let mut fallbacks: Vec<(&'static str, ConnectError)> = Vec::new();
     let mut declined = None;
     for &address in &endpoint.addresses {
-        let target = Target {
-            wire: endpoint.wire,
-            address,
-        };
+        let target = Target { wire: endpoint.wire, address };
         let selection = match transports.select(&target, &endpoint.policy) {
             Ok(selection) => selection,
             Err(none) => {
@@ -104,13 +93,8 @@ pub fn connect(
             }
         }
     }
-    let nothing = || {
-        ConnectError::new(
-            Stage::Resolve,
-            ConnectErrorKind::NameNotResolved,
-            "no address to connect to",
-        )
-    };
+    let nothing =
+        || ConnectError::new(Stage::Resolve, ConnectErrorKind::NameNotResolved, "no address to connect to");
     // The first failure is of the most preferred transport and address: the one to look at.
     let first = fallbacks.into_iter().next().map(|(_, error)| error);
     Err(first.or(declined).unwrap_or_else(nothing))

@@ -36,25 +36,16 @@ impl AsyncClient {
                 )));
             }
             if count > MAX_DISCOVERY_ENTRIES {
-                return Err(ClientError::BadAnswer(format!(
-                    "the discovery log claims {count} entries"
-                )));
+                return Err(ClientError::BadAnswer(format!("the discovery log claims {count} entries")));
             }
             let len = count as usize * DiscoveryEntry::SIZE;
-            let bytes = self
-                .log_page(Lid::DISCOVERY, 0, DiscoveryHeader::SIZE as u64, len, true)
-                .await?;
+            let bytes = self.log_page(Lid::DISCOVERY, 0, DiscoveryHeader::SIZE as u64, len, true).await?;
             // The last look acknowledges the event of a change, if there was one; a later change makes a new one.
             let after = self.discovery_header(false).await?;
             if after.genctr == header.genctr && after.numrec == header.numrec {
-                let entries = bytes
-                    .chunks_exact(DiscoveryEntry::SIZE)
-                    .filter_map(DiscoveryEntry::view)
-                    .copied();
-                return Ok(DiscoveryLog {
-                    generation: header.genctr.get(),
-                    entries: entries.collect(),
-                });
+                let entries =
+                    bytes.chunks_exact(DiscoveryEntry::SIZE).filter_map(DiscoveryEntry::view).copied();
+                return Ok(DiscoveryLog { generation: header.genctr.get(), entries: entries.collect() });
             }
             header = after;
         }
@@ -62,9 +53,7 @@ impl AsyncClient {
     }
 
     async fn discovery_header(&self, retain: bool) -> Result<DiscoveryHeader, ClientError> {
-        let bytes = self
-            .log_page(Lid::DISCOVERY, 0, 0, DiscoveryHeader::SIZE, retain)
-            .await?;
+        let bytes = self.log_page(Lid::DISCOVERY, 0, 0, DiscoveryHeader::SIZE, retain).await?;
         let short = || ClientError::BadAnswer("the discovery log has no header".into());
         DiscoveryHeader::view(&bytes).copied().ok_or_else(short)
     }

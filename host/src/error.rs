@@ -280,10 +280,7 @@ impl ConnectError {
 
     /// Whether another address or transport might do better: the failure came before any NVMe command was answered.
     pub fn is_transport(&self) -> bool {
-        matches!(
-            self.0.stage,
-            Stage::Setup | Stage::TransportConnect | Stage::Negotiate
-        )
+        matches!(self.0.stage, Stage::Setup | Stage::TransportConnect | Stage::Negotiate)
     }
 
     /// Whether another attempt at the same controller is worth making.
@@ -306,11 +303,9 @@ impl ConnectError {
                     "the peer closed the connection instead of negotiating",
                 )
             }
-            CloseReason::PeerClosed => Self::new(
-                stage,
-                ConnectErrorKind::ConnectionLost,
-                "the controller closed the connection",
-            ),
+            CloseReason::PeerClosed => {
+                Self::new(stage, ConnectErrorKind::ConnectionLost, "the controller closed the connection")
+            }
             other => Self::new(stage, ConnectErrorKind::Closed, other.to_string()),
         }
     }

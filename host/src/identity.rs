@@ -57,10 +57,7 @@ impl HostIdentity {
 
     /// The identity of a UUID: the UUID form of the NQN and the UUID as identifier.
     pub fn from_uuid(uuid: Uuid) -> Self {
-        Self {
-            nqn: Nqn::from_uuid(*uuid.as_bytes()),
-            id: *uuid.as_bytes(),
-        }
+        Self { nqn: Nqn::from_uuid(*uuid.as_bytes()), id: *uuid.as_bytes() }
     }
 
     /// The identity stored in `folder` as nvme-cli does; what is missing there is derived from the rest, or made up.
@@ -78,14 +75,9 @@ impl HostIdentity {
             }
             None => None,
         };
-        let uuid = id
-            .or_else(|| nqn.as_ref().and_then(uuid_of))
-            .unwrap_or_else(Uuid::new_v4);
+        let uuid = id.or_else(|| nqn.as_ref().and_then(uuid_of)).unwrap_or_else(Uuid::new_v4);
         let generated = Self::from_uuid(uuid);
-        Ok(Self {
-            nqn: nqn.unwrap_or(generated.nqn),
-            id: generated.id,
-        })
+        Ok(Self { nqn: nqn.unwrap_or(generated.nqn), id: generated.id })
     }
 
     /// The identity of this machine, from [`SYSTEM_FOLDER`].
@@ -167,15 +159,9 @@ mod tests {
     fn garbage_is_refused() {
         let folder = Folder::new();
         folder.write("hostnqn", "hello");
-        assert!(matches!(
-            HostIdentity::load(&folder.0),
-            Err(IdentityError::Nqn { .. })
-        ));
+        assert!(matches!(HostIdentity::load(&folder.0), Err(IdentityError::Nqn { .. })));
         folder.write("hostnqn", "nqn.2024-01.org.example:host");
         folder.write("hostid", "hello");
-        assert!(matches!(
-            HostIdentity::load(&folder.0),
-            Err(IdentityError::Id { .. })
-        ));
+        assert!(matches!(HostIdentity::load(&folder.0), Err(IdentityError::Id { .. })));
     }
 }

@@ -140,11 +140,7 @@ impl Options {
     /// For staying with a discovery controller and hearing of changes: as [`Options::discovery`] with keep-alive (the 30 s
     /// of nvme-cli), events and reconnect.
     pub fn persistent_discovery() -> Self {
-        Self {
-            queues: 0,
-            kato: Some(Duration::from_secs(30)),
-            ..Self::new(Nqn::DISCOVERY)
-        }
+        Self { queues: 0, kato: Some(Duration::from_secs(30)), ..Self::new(Nqn::DISCOVERY) }
     }
 
     /// Checks every value for itself and against the others.
@@ -179,10 +175,7 @@ impl Options {
             && fast > loss
             && !loss.is_zero()
         {
-            return no(
-                "fast_io_fail_timeout",
-                "must not exceed the controller loss timeout",
-            );
+            return no("fast_io_fail_timeout", "must not exceed the controller loss timeout");
         }
         for (field, value) in [
             ("command_timeout", self.command_timeout),

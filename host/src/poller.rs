@@ -39,13 +39,7 @@ impl std::fmt::Debug for Host {
 impl Host {
     /// Takes an engine.
     pub fn new(engine: Box<dyn HostEngine>, wait: WaitPolicy) -> Self {
-        Self {
-            engine,
-            associations: Vec::new(),
-            events: Vec::new(),
-            waiter: Waiter::new(wait),
-            asked: false,
-        }
+        Self { engine, associations: Vec::new(), events: Vec::new(), waiter: Waiter::new(wait), asked: false }
     }
 
     /// The transport's name.
@@ -83,9 +77,7 @@ impl Host {
     /// What happened to an association since the last call.
     pub fn notices(&mut self, id: AssociationId) -> Vec<Notice> {
         let association = self.associations.get_mut(id.0).and_then(Option::as_mut);
-        association
-            .map(|association| association.take_notices().collect())
-            .unwrap_or_default()
+        association.map(|association| association.take_notices().collect()).unwrap_or_default()
     }
 
     /// Takes a request. It leaves at the next [`Host::poll`] at the latest.
@@ -95,10 +87,7 @@ impl Host {
                 self.asked = true;
                 association.submit(&mut *self.engine, io, now)
             }
-            _ => Err(Rejected {
-                request: io,
-                why: IoError::Closed.into(),
-            }),
+            _ => Err(Rejected { request: io, why: IoError::Closed.into() }),
         }
     }
 
@@ -114,10 +103,7 @@ impl Host {
         while let Some(io) = batch.pop_front() {
             match self.submit(id, io, now) {
                 Ok(()) => taken += 1,
-                Err(Rejected {
-                    request,
-                    why: crate::Why::Full,
-                }) => {
+                Err(Rejected { request, why: crate::Why::Full }) => {
                     batch.push_front(request);
                     break;
                 }
@@ -139,10 +125,7 @@ impl Host {
                 self.asked = true;
                 association.submit_admin(&mut *self.engine, admin, now)
             }
-            _ => Err(Rejected {
-                request: admin,
-                why: IoError::Closed.into(),
-            }),
+            _ => Err(Rejected { request: admin, why: IoError::Closed.into() }),
         }
     }
 
@@ -159,10 +142,7 @@ impl Host {
             let Some(queue) = queue_of(&event) else { continue };
             let owner = match self.associations.as_mut_slice() {
                 [Some(only)] => Some(only),
-                several => several
-                    .iter_mut()
-                    .flatten()
-                    .find(|association| association.owns(queue)),
+                several => several.iter_mut().flatten().find(|association| association.owns(queue)),
             };
             if let Some(association) = owner {
                 association.on_event(&mut *self.engine, event, now);
@@ -190,16 +170,8 @@ impl Host {
 
     /// When [`Host::poll`] wants to be called even if nothing happens.
     pub fn next_timeout(&self) -> Option<Instant> {
-        let associations = self
-            .associations
-            .iter()
-            .flatten()
-            .filter_map(Association::next_timeout)
-            .min();
-        [self.engine.next_timeout(), associations]
-            .into_iter()
-            .flatten()
-            .min()
+        let associations = self.associations.iter().flatten().filter_map(Association::next_timeout).min();
+        [self.engine.next_timeout(), associations].into_iter().flatten().min()
     }
 
     /// Readable when [`Host::poll`] has something to do: for callers that wait for several things by themselves.
@@ -251,9 +223,7 @@ impl Host {
             Some(State::Connecting) => None,
             Some(State::Live) => Some(Ok(id)),
             _ => {
-                let error = host
-                    .remove(id)
-                    .and_then(|association| association.error().cloned());
+                let error = host.remove(id).and_then(|association| association.error().cloned());
                 Some(Err(error.unwrap_or_else(|| {
                     ConnectError::new(Stage::Ready, ConnectErrorKind::Closed, "closed while connecting")
                 })))
@@ -282,9 +252,8 @@ impl Host {
     ) -> Result<T, ConnectError> {
         loop {
             let now = clock();
-            let worked = self
-                .poll(now, done)
-                .map_err(|error| ConnectError::from_transport(Stage::Ready, error))?;
+            let worked =
+                self.poll(now, done).map_err(|error| ConnectError::from_transport(Stage::Ready, error))?;
             if let Some(answer) = finished(self) {
                 return Ok(answer);
             }

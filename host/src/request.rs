@@ -257,9 +257,6 @@ pub struct Rejected<T> {
 
 impl<T> Rejected<T> {
     pub(crate) fn new(request: T, why: impl Into<Why>) -> Self {
-        Self {
-            request,
-            why: why.into(),
-        }
+        Self { request, why: why.into() }
     }
 }

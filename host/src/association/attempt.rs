@@ -9,13 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nvmf_transport::{ConnectOptions, Data, QueueId, QueueInfo, QueueKind, QueueSettings};
+use nvmf_transport::{Data, QueueInfo, QueueKind};
 use nvmf_wire::{
     Status,
-    fabrics::{
-        CNTLID_MAX, Connect, ConnectAccepted, ConnectAttributes, ConnectData, Field, InvalidParameter,
-        PropertyGet, PropertySet,
-    },
+    fabrics::{PropertyGet, PropertySet},
     feature::{AsyncEventConfiguration, Fid, HostBehavior, NumberOfQueues, SetFeatures},
     identify::{Cns, IDENTIFY_LENGTH, Identify, IdentifyController},
     property::{Cap, Cc, CommandSetSelected, Csts, PropertyOffset, Version},
@@ -25,9 +22,8 @@ use nvmf_wire::{
 use super::{
     Answer, Association, ControllerInfo, Cx, Internal, Phase, QueueDetails,
     facts::{self, Facts},
-    queues::Queue,
+    internal,
     slots::Lane,
-    timeouts,
 };
 use crate::{ConnectError, ConnectErrorKind as Kind, Stage};
 
@@ -36,12 +32,12 @@ const FIRST_LOOK: Duration = Duration::from_millis(2);
 const SLOWEST_LOOK: Duration = Duration::from_millis(250);
 
 /// What the transport's own time limit may be late by before we stop waiting for its word.
-const GRACE: Duration = Duration::from_secs(2);
+pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Default)]
 pub(super) struct Attempt {
     /// Until when the transport must have said whether queues are connected.
-    guard: Option<Instant>,
+    pub(super) guard: Option<Instant>,
     /// When CSTS is to be read next, and until when it may say that the controller is not ready.
     look: Option<Instant>,
     look_again_after: Duration,
@@ -50,10 +46,10 @@ pub(super) struct Attempt {
     /// What was written to CC.
     pub(super) cc: Cc,
     version: Version,
-    cntlid: u16,
+    pub(super) cntlid: u16,
     pub(super) facts: Option<Facts>,
     identify: Option<Arc<IdentifyController>>,
-    queues_left: u16,
+    pub(super) queues_left: u16,
 }
 
 impl Attempt {
@@ -67,7 +63,7 @@ impl Attempt {
 }
 
 impl Association {
-    fn attempt(&mut self) -> Option<&mut Attempt> {
+    pub(super) fn attempt(&mut self) -> Option<&mut Attempt> {
         match &mut self.phase {
             Phase::Connecting(attempt) => Some(attempt),
             _ => None,
@@ -81,42 +77,11 @@ impl Association {
         self.connect_queue(cx, QueueKind::Admin, self.options.admin_depth, 0);
     }
 
-    fn connect_queue(&mut self, cx: &mut Cx<'_>, kind: QueueKind, depth: u16, max_in_capsule: u32) -> bool {
-        let options = ConnectOptions {
-            kind,
-            depth,
-            max_in_capsule,
-            timeout: self.options.connect_timeout,
-            source: self.options.source,
-        };
-        self.asked = true;
-        match cx.engine.connect(&self.target, &options) {
-            Ok(id) => {
-                self.queues.add(Queue::new(id, kind, depth));
-                let guard = cx.now + self.options.connect_timeout + GRACE;
-                if let Some(attempt) = self.attempt() {
-                    attempt.guard = Some(guard);
-                }
-                true
-            }
-            Err(error) => {
-                self.lose(
-                    cx,
-                    ConnectError::from_transport(Stage::TransportConnect, error).on(kind),
-                );
-                false
-            }
-        }
-    }
-
     pub(super) fn attempt_due(&mut self, cx: &mut Cx<'_>) {
         let Some(attempt) = self.attempt() else { return };
         if attempt.guard.is_some_and(|at| at <= cx.now) {
             let detail = "the transport reported neither success nor failure in time";
-            return self.lose(
-                cx,
-                ConnectError::new(Stage::TransportConnect, Kind::ConnectTimedOut, detail),
-            );
+            return self.lose(cx, ConnectError::new(Stage::TransportConnect, Kind::ConnectTimedOut, detail));
         }
         if attempt.look.is_some_and(|at| at <= cx.now) {
             attempt.look = None;
@@ -124,56 +89,8 @@ impl Association {
         }
     }
 
-    pub(super) fn on_connected(&mut self, cx: &mut Cx<'_>, id: QueueId, info: Box<QueueInfo>) {
-        let Some(lane) = self.queues.lane(id) else { return };
-        let Some(queue) = self.queues.get_mut(lane) else {
-            return;
-        };
-        let (kind, depth) = (queue.kind, queue.depth);
-        queue.max_transfer = info.limits.max_transfer;
-        queue.info = Some(info);
-        let waiting = self
-            .queues
-            .admin
-            .iter()
-            .chain(&self.queues.io)
-            .any(|queue| queue.info.is_none());
-        let options = &self.options;
-        let kato = options
-            .kato
-            .map_or(0, |kato| u32::try_from(kato.as_millis()).unwrap_or(u32::MAX));
-        let command = Connect {
-            recfmt: Connect::RECFMT,
-            qid: kind.qid(),
-            sqsize: depth.saturating_sub(1),
-            cattr: ConnectAttributes::default().with_disable_sq_flow_control(!options.sq_flow_control),
-            kato: if kind == QueueKind::Admin { kato } else { 0 },
-        };
-        let mut data = ConnectData::zeroed();
-        data.hostid = options.host.id;
-        data.subnqn = options.subnqn.into();
-        data.hostnqn = options.host.nqn.into();
-        data.cntlid = match kind {
-            QueueKind::Admin => options.cntlid.to_wire(),
-            QueueKind::Io(_) => self.attempt().map_or(0, |attempt| attempt.cntlid),
-        }
-        .into();
-        if let Some(attempt) = self.attempt()
-            && !waiting
-        {
-            attempt.guard = None;
-        }
-        self.internal_write(
-            cx,
-            lane,
-            Internal::Connect(lane),
-            command.to_sqe(),
-            data.as_bytes(),
-        );
-    }
-
     /// Sends a command of the connect sequence with data.
-    fn internal_write(
+    pub(super) fn internal_write(
         &mut self,
         cx: &mut Cx<'_>,
         lane: Lane,
@@ -196,7 +113,7 @@ impl Association {
         self.internal(cx, Lane::Admin, what, sqe, Data::None, timeout);
     }
 
-    fn property_get(&mut self, cx: &mut Cx<'_>, what: Internal, offset: PropertyOffset) {
+    pub(super) fn property_get(&mut self, cx: &mut Cx<'_>, what: Internal, offset: PropertyOffset) {
         self.step(cx, what, PropertyGet::new(offset).to_sqe());
     }
 
@@ -210,7 +127,7 @@ impl Association {
             Internal::Connect(lane) => return self.on_connect_answered(cx, lane, answer),
             // Optional: what they ask for is a convenience, and some controllers know them not.
             Internal::HostBehavior | Internal::EventConfiguration if !status.is_success() => {
-                tracing::debug!(%status, command = timeouts::name(what), "refused; going on without");
+                tracing::debug!(%status, command = internal::name(what), "refused; going on without");
             }
             _ if !status.is_success() => return self.refused(cx, what, status),
             _ => {}
@@ -235,117 +152,13 @@ impl Association {
             Stage::Identify => Kind::IdentifyFailed,
             _ => Kind::FeaturesFailed,
         };
-        let detail = format!(
-            "the controller answered {} with {}",
-            timeouts::name(what),
-            status.as_fabrics()
-        );
+        let detail = format!("the controller answered {} with {}", internal::name(what), status.as_fabrics());
         self.lose(cx, ConnectError::new(stage, kind, detail).because(status, None));
-    }
-
-    fn on_connect_answered(&mut self, cx: &mut Cx<'_>, lane: Lane, answer: Answer) {
-        let Some(queue) = self.queues.get_mut(lane) else {
-            return;
-        };
-        let (kind, depth, id) = (queue.kind, queue.depth, queue.id);
-        let accepted = match ConnectAccepted::parse(&answer.cqe) {
-            Ok(accepted) => accepted,
-            Err(status) => {
-                let error = self.connect_refused(kind, status, InvalidParameter::parse(&answer.cqe));
-                return self.lose(cx, error);
-            }
-        };
-        if accepted.authentication_required() || accepted.secure_channel_required() {
-            let detail = "the controller asks for authentication (AUTHREQ)";
-            let error = ConnectError::new(Stage::Connect, Kind::AuthenticationRequired, detail).on(kind);
-            return self.lose(cx, error);
-        }
-        // NVMe-oF 1.1 §3.3: SQHD FFFFh says that flow control is off as asked. Anything else leaves it on.
-        let off = !self.options.sq_flow_control && answer.sqhd_valid && answer.cqe.sqhd() == 0xffff;
-        let settings = QueueSettings {
-            kind,
-            depth,
-            sq_flow_control: !off,
-        };
-        if let Err(why) = cx.engine.configure(id, settings) {
-            let detail = format!("the transport refused the queue's settings: {why}");
-            return self.lose(
-                cx,
-                ConnectError::new(Stage::Connect, Kind::Resources, detail).on(kind),
-            );
-        }
-        let limits = cx.engine.limits(id).map(|limits| limits.max_transfer);
-        if let Some(queue) = self.queues.get_mut(lane) {
-            queue.connected = true;
-            queue.sq_flow_control = !off;
-            queue.max_transfer = limits.unwrap_or(queue.max_transfer);
-        }
-        let Some(attempt) = self.attempt() else { return };
-        match lane {
-            Lane::Admin => {
-                let cntlid = accepted.cntlid();
-                if cntlid > CNTLID_MAX {
-                    let detail =
-                        format!("the controller calls itself {cntlid:04X}h, which no controller may");
-                    return self.lose(cx, ConnectError::new(Stage::Connect, Kind::ConnectFailed, detail));
-                }
-                attempt.cntlid = cntlid;
-                self.property_get(cx, Internal::Capabilities, PropertyOffset::CAP);
-            }
-            Lane::Io(_) => {
-                attempt.queues_left = attempt.queues_left.saturating_sub(1);
-                if attempt.queues_left == 0 {
-                    self.find_namespaces(cx);
-                }
-            }
-        }
-    }
-
-    fn connect_refused(
-        &self,
-        queue: QueueKind,
-        status: Status,
-        blamed: Option<InvalidParameter>,
-    ) -> ConnectError {
-        let field = blamed.and_then(InvalidParameter::field);
-        let kind = match (status.code(), field) {
-            (Status::CONNECT_INVALID_PARAMETERS, Some(Field::SUBNQN)) => Kind::UnknownSubsystem,
-            (Status::CONNECT_INVALID_PARAMETERS, Some(Field::HOSTNQN)) => Kind::InvalidHostNqn,
-            (Status::CONNECT_INVALID_PARAMETERS, Some(Field::HOSTID)) => Kind::InvalidHostId,
-            (Status::CONNECT_INVALID_PARAMETERS, Some(Field::CNTLID)) => Kind::InvalidControllerId,
-            (Status::CONNECT_INVALID_PARAMETERS, _) => Kind::InvalidParameter,
-            (Status::CONNECT_INVALID_HOST, _) => Kind::InvalidHost,
-            (Status::CONNECT_CONTROLLER_BUSY, _) => Kind::ControllerBusy,
-            (Status::CONNECT_RESTART_DISCOVERY, _) => Kind::RestartDiscovery,
-            (Status::CONNECT_INCOMPATIBLE_FORMAT, _) => Kind::IncompatibleFormat,
-            (Status::AUTHENTICATION_REQUIRED, _) => Kind::AuthenticationRequired,
-            _ => Kind::ConnectFailed,
-        };
-        let options = &self.options;
-        let ours = match (kind, field) {
-            (Kind::UnknownSubsystem | Kind::RestartDiscovery, _) => {
-                format!("; we asked for {}", options.subnqn)
-            }
-            (Kind::InvalidHost | Kind::InvalidHostNqn, _) => format!("; we are {}", options.host.nqn),
-            (Kind::InvalidHostId, _) => format!("; ours is {}", uuid::Uuid::from_bytes(options.host.id)),
-            (_, Some(Field::SQSIZE)) => "; lower the queue depth".to_owned(),
-            _ => String::new(),
-        };
-        let blame = blamed
-            .map(|blamed| format!(", blaming {blamed}"))
-            .unwrap_or_default();
-        let detail = format!("the controller answered {}{blame}{ours}", status.as_fabrics());
-        ConnectError::new(Stage::Connect, kind, detail)
-            .on(queue)
-            .because(status, field.and_then(Field::name))
     }
 
     fn on_capabilities(&mut self, cx: &mut Cx<'_>, cap: Cap) {
         if let Err(detail) = facts::check_capabilities(cap, &self.options) {
-            return self.lose(
-                cx,
-                ConnectError::new(Stage::Property, Kind::BadCapabilities, detail),
-            );
+            return self.lose(cx, ConnectError::new(Stage::Property, Kind::BadCapabilities, detail));
         }
         if let Some(attempt) = self.attempt() {
             attempt.cap = cap;
@@ -370,24 +183,14 @@ impl Association {
         attempt.ready_by = Some(cx.now + Duration::from_millis(u64::from(cap.timeout_ms().max(500))));
         attempt.look_again_after = FIRST_LOOK;
         attempt.cc = cc;
-        self.step(
-            cx,
-            Internal::Enable,
-            PropertySet::new(PropertyOffset::CC, u64::from(cc.bits())).to_sqe(),
-        );
+        self.step(cx, Internal::Enable, PropertySet::new(PropertyOffset::CC, u64::from(cc.bits())).to_sqe());
     }
 
     fn on_ready_status(&mut self, cx: &mut Cx<'_>, csts: Csts) {
         let Some(attempt) = self.attempt() else { return };
         if csts.cfs() {
-            let detail = format!(
-                "CSTS is {:08X}h: the controller reports a fatal error",
-                csts.bits()
-            );
-            return self.lose(
-                cx,
-                ConnectError::new(Stage::Enable, Kind::ControllerFatal, detail),
-            );
+            let detail = format!("CSTS is {:08X}h: the controller reports a fatal error", csts.bits());
+            return self.lose(cx, ConnectError::new(Stage::Enable, Kind::ControllerFatal, detail));
         }
         if csts.rdy() {
             attempt.ready_by = None;
@@ -396,10 +199,8 @@ impl Association {
             return self.internal_read(cx, Internal::IdentifyController, sqe, IDENTIFY_LENGTH, timeout);
         }
         if attempt.ready_by.is_none_or(|by| by <= cx.now) {
-            let detail = format!(
-                "CSTS.RDY is still 0 after the {} ms of CAP.TO",
-                attempt.cap.timeout_ms().max(500)
-            );
+            let detail =
+                format!("CSTS.RDY is still 0 after the {} ms of CAP.TO", attempt.cap.timeout_ms().max(500));
             return self.lose(cx, ConnectError::new(Stage::Enable, Kind::NeverReady, detail));
         }
         attempt.look = Some(cx.now + attempt.look_again_after);
@@ -415,10 +216,8 @@ impl Association {
             _ => None,
         };
         let Some(identify) = identify else {
-            let detail = format!(
-                "Identify Controller returned {} of {IDENTIFY_LENGTH} bytes",
-                answer.transferred
-            );
+            let detail =
+                format!("Identify Controller returned {} of {IDENTIFY_LENGTH} bytes", answer.transferred);
             return self.lose(cx, bad(detail));
         };
         let Some(cap) = self.attempt().map(|attempt| attempt.cap) else {
@@ -450,10 +249,8 @@ impl Association {
     }
 
     fn wants_io(&mut self) -> bool {
-        let discovery = self
-            .attempt()
-            .and_then(|attempt| attempt.facts.as_ref())
-            .is_none_or(|facts| facts.discovery);
+        let discovery =
+            self.attempt().and_then(|attempt| attempt.facts.as_ref()).is_none_or(|facts| facts.discovery);
         self.options.queues > 0 && !discovery
     }
 
@@ -462,11 +259,7 @@ impl Association {
             return self.configure_events(cx);
         }
         let wanted = NumberOfQueues::pairs(u32::from(self.options.queues));
-        self.step(
-            cx,
-            Internal::QueueCount,
-            SetFeatures::new(Fid::NUMBER_OF_QUEUES, wanted.bits()).to_sqe(),
-        );
+        self.step(cx, Internal::QueueCount, SetFeatures::new(Fid::NUMBER_OF_QUEUES, wanted.bits()).to_sqe());
     }
 
     fn on_queue_count(&mut self, cx: &mut Cx<'_>, granted: NumberOfQueues) {
@@ -486,10 +279,8 @@ impl Association {
     }
 
     fn configure_events(&mut self, cx: &mut Cx<'_>) {
-        let supported = self
-            .attempt()
-            .and_then(|a| a.identify.as_ref())
-            .map_or(0, |identify| identify.oaes.get());
+        let supported =
+            self.attempt().and_then(|a| a.identify.as_ref()).map_or(0, |identify| identify.oaes.get());
         let wanted =
             AsyncEventConfiguration::NAMESPACE_ATTRIBUTE | AsyncEventConfiguration::DISCOVERY_LOG_CHANGE;
         let events = wanted & AsyncEventConfiguration::from_bits_retain(supported);
@@ -524,12 +315,8 @@ impl Association {
         }
     }
 
-    fn find_namespaces(&mut self, cx: &mut Cx<'_>) {
-        let Some(limit) = self
-            .attempt()
-            .and_then(|a| a.facts.as_ref())
-            .map(|facts| facts.namespaces)
-        else {
+    pub(super) fn find_namespaces(&mut self, cx: &mut Cx<'_>) {
+        let Some(limit) = self.attempt().and_then(|a| a.facts.as_ref()).map(|facts| facts.namespaces) else {
             return;
         };
         self.start_scan(cx, limit);
@@ -540,29 +327,20 @@ impl Association {
         let (max, target, options) = (self.options.max_transfer, self.target, self.options.clone());
         let attempt = self.attempt()?;
         let facts = attempt.facts.clone()?;
-        let (identify, cap, version, cntlid) = (
-            attempt.identify.clone()?,
-            attempt.cap,
-            attempt.version,
-            attempt.cntlid,
-        );
+        let (identify, cap, version, cntlid) =
+            (attempt.identify.clone()?, attempt.cap, attempt.version, attempt.cntlid);
         for queue in self.queues.io.iter_mut().chain(&mut self.queues.admin) {
             queue.max_transfer = queue.max_transfer.min(facts.max_transfer).min(max);
         }
-        let queues = self
-            .queues
-            .admin
-            .iter()
-            .chain(&self.queues.io)
-            .filter_map(|queue| {
-                let info = QueueInfo::clone(queue.info.as_ref()?);
-                Some(QueueDetails {
-                    kind: queue.kind,
-                    depth: queue.depth,
-                    sq_flow_control: queue.sq_flow_control,
-                    info,
-                })
-            });
+        let queues = self.queues.admin.iter().chain(&self.queues.io).filter_map(|queue| {
+            let info = QueueInfo::clone(queue.info.as_ref()?);
+            Some(QueueDetails {
+                kind: queue.kind,
+                depth: queue.depth,
+                sq_flow_control: queue.sq_flow_control,
+                info,
+            })
+        });
         Some(ControllerInfo {
             transport: cx.engine.transport(),
             address: target.address,
@@ -574,11 +352,7 @@ impl Association {
             version,
             identify,
             max_transfer: self.queues.max_transfer(),
-            admin_max_transfer: self
-                .queues
-                .admin
-                .as_ref()
-                .map_or(4096, |queue| queue.max_transfer),
+            admin_max_transfer: self.queues.admin.as_ref().map_or(4096, |queue| queue.max_transfer),
             kato: options.kato,
             queues_requested: options.queues,
             queues: queues.collect(),

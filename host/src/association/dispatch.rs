@@ -64,12 +64,7 @@ impl Backlog {
     /// Takes everything out.
     pub(super) fn take_all(&mut self) -> Vec<Waiting> {
         let delayed = self.delayed.drain(..).map(|(_, _, index)| Waiting::Slot(index));
-        self.admin
-            .drain(..)
-            .map(Waiting::Slot)
-            .chain(self.io.drain(..))
-            .chain(delayed)
-            .collect()
+        self.admin.drain(..).map(Waiting::Slot).chain(self.io.drain(..)).chain(delayed).collect()
     }
 }
 
@@ -107,11 +102,8 @@ impl Association {
             }
         }
         while let Some(&index) = self.backlog.admin.front() {
-            let room = self
-                .queues
-                .admin
-                .as_ref()
-                .is_some_and(|q| q.flying.saturating_add(ADMIN_RESERVE) < q.limit);
+            let room =
+                self.queues.admin.as_ref().is_some_and(|q| q.flying.saturating_add(ADMIN_RESERVE) < q.limit);
             if !room {
                 break;
             }
@@ -128,10 +120,7 @@ impl Association {
         let (sequence, replay, hint) = self.splits.get(index).map(|s| (s.sequence, s.replay, s.hint))?;
         let part = self.splits.carve(index, max)?;
         Some(self.slots.insert(Slot {
-            owner: Owner::Part {
-                split: index,
-                part: part.part,
-            },
+            owner: Owner::Part { split: index, part: part.part },
             sqe: part.sqe,
             data: part.data,
             place: Place::Waiting,
@@ -152,11 +141,8 @@ impl Association {
             return true;
         };
         let data = std::mem::take(&mut slot.data);
-        let timeout = if lane == Lane::Admin {
-            self.options.admin_timeout
-        } else {
-            self.options.command_timeout
-        };
+        let timeout =
+            if lane == Lane::Admin { self.options.admin_timeout } else { self.options.command_timeout };
         match self.launch(cx, lane, index, data, Some(timeout)) {
             Ok(()) => true,
             Err((why @ (Misuse::DataLength | Misuse::Parameter), data)) => {
@@ -197,14 +183,7 @@ impl Association {
             return Err((Misuse::UnknownQueue, data));
         };
         self.asked = true;
-        match cx.engine.submit(
-            queue.id,
-            Command {
-                sqe: slot.sqe,
-                data,
-                cookie,
-            },
-        ) {
+        match cx.engine.submit(queue.id, Command { sqe: slot.sqe, data, cookie }) {
             Ok(cid) => {
                 queue.flying += 1;
                 slot.place = Place::Flying { lane, cid };
@@ -253,15 +232,9 @@ impl Association {
             Data::FromController(buffer)
                 if slot.shape != Shape::Whole && answer.transferred as usize != buffer.len() =>
             {
-                Err(IoError::ShortData {
-                    expected: buffer.len() as u32,
-                    transferred: answer.transferred,
-                })
+                Err(IoError::ShortData { expected: buffer.len() as u32, transferred: answer.transferred })
             }
-            _ => Ok(Outcome {
-                result: answer.cqe.u64(),
-                transferred: u64::from(answer.transferred),
-            }),
+            _ => Ok(Outcome { result: answer.cqe.u64(), transferred: u64::from(answer.transferred) }),
         };
         self.finish(index, result, data);
     }
@@ -274,11 +247,7 @@ impl Association {
         if slot.aborting && status.is(nvmf_wire::Status::ABORT_REQUESTED) {
             return self.finish(index, Err(IoError::Timeout), data);
         }
-        let delays = self
-            .info
-            .as_ref()
-            .map(|info| info.retry_delays)
-            .unwrap_or_default();
+        let delays = self.info.as_ref().map(|info| info.retry_delays).unwrap_or_default();
         match retry::verdict(status, slot.attempts, slot.replay, &self.options, delays) {
             Verdict::Report => self.finish(index, Err(IoError::Status(status)), data),
             Verdict::Retry { after } => {
@@ -344,9 +313,7 @@ impl Association {
                     let failed = result.is_err();
                     let ended = self.splits.part_ended(split, part, result, data);
                     if failed {
-                        self.backlog
-                            .io
-                            .retain(|waiting| *waiting != Waiting::Split(split));
+                        self.backlog.io.retain(|waiting| *waiting != Waiting::Split(split));
                     }
                     let Some(joined) = ended else { return };
                     (owner, result, data) = (joined.owner, joined.result, joined.data);
@@ -384,11 +351,8 @@ impl Association {
     pub(super) fn fail_waiting(&mut self, waiting: Waiting, error: IoError) {
         match waiting {
             Waiting::Slot(index) => {
-                let data = self
-                    .slots
-                    .get_mut(index)
-                    .map(|slot| std::mem::take(&mut slot.data))
-                    .unwrap_or_default();
+                let data =
+                    self.slots.get_mut(index).map(|slot| std::mem::take(&mut slot.data)).unwrap_or_default();
                 self.finish(index, Err(error), data);
             }
             Waiting::Split(index) => {

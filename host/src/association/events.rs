@@ -42,11 +42,7 @@ impl Association {
         if !self.options.async_events {
             return;
         }
-        self.events = Events {
-            outstanding: 0,
-            limit: controller_limit.min(REQUESTS),
-            rearm: None,
-        };
+        self.events = Events { outstanding: 0, limit: controller_limit.min(REQUESTS), rearm: None };
         self.arm_events(cx);
     }
 
@@ -106,16 +102,8 @@ impl Association {
             Lid::DISCOVERY | Lid::HOST_DISCOVERY | Lid::AVE_DISCOVERY => 1024,
             _ => 512,
         };
-        let sqe = GetLogPage::new(page, len)
-            .with_nsid(nvmf_wire::sqe::NSID_BROADCAST)
-            .to_sqe();
-        self.internal_read(
-            cx,
-            Internal::EventLog,
-            sqe,
-            len as usize,
-            self.options.admin_timeout,
-        );
+        let sqe = GetLogPage::new(page, len).with_nsid(nvmf_wire::sqe::NSID_BROADCAST).to_sqe();
+        self.internal_read(cx, Internal::EventLog, sqe, len as usize, self.options.admin_timeout);
     }
 
     pub(super) fn on_event_log(&mut self, status: Status) {
@@ -127,11 +115,8 @@ impl Association {
     fn namespaces_changed(&mut self, cx: &mut Cx<'_>) {
         if self.scan.is_some() {
             self.rescan = true;
-        } else if let Some(limit) = self
-            .info
-            .as_ref()
-            .filter(|info| !info.discovery)
-            .map(|info| info.identify.nn.get())
+        } else if let Some(limit) =
+            self.info.as_ref().filter(|info| !info.discovery).map(|info| info.identify.nn.get())
         {
             self.start_scan(cx, limit);
         }

@@ -85,11 +85,7 @@ pub(super) struct Facts {
 /// Checks CAP before the controller is enabled.
 pub(super) fn check_capabilities(cap: Cap, options: &Options) -> Result<(), String> {
     if cap.mpsmin() > cap.mpsmax() {
-        return Err(format!(
-            "CAP.MPSMIN {} exceeds CAP.MPSMAX {}",
-            cap.mpsmin(),
-            cap.mpsmax()
-        ));
+        return Err(format!("CAP.MPSMIN {} exceeds CAP.MPSMAX {}", cap.mpsmin(), cap.mpsmax()));
     }
     if options.queues > 0 && !options.subnqn.is_discovery() {
         if cap.max_queue_entries() < 2 {
@@ -143,9 +139,7 @@ pub(super) fn examine(cap: Cap, identify: &IdentifyController, options: &Options
         retry_delays: [identify.crdt1.get(), identify.crdt2.get(), identify.crdt3.get()].map(tenths),
         abort_limit: u16::from(identify.acl) + 1,
         event_limit: u16::from(identify.aerl) + 1,
-        traffic_keeps_alive: identify
-            .ctratt()
-            .contains(ControllerAttributes::TRAFFIC_BASED_KEEP_ALIVE),
+        traffic_keeps_alive: identify.ctratt().contains(ControllerAttributes::TRAFFIC_BASED_KEEP_ALIVE),
         disconnect: identify.ofcs.get() & IdentifyController::OFCS_DISCONNECT != 0,
         namespaces: identify.nn.get(),
     })
@@ -172,10 +166,7 @@ mod tests {
     #[test]
     fn plain_controller() {
         let facts = examine(CAP, &identify(), &options()).unwrap();
-        assert_eq!(
-            (facts.in_capsule, facts.max_transfer, facts.max_entries),
-            (4096, u32::MAX, 128)
-        );
+        assert_eq!((facts.in_capsule, facts.max_transfer, facts.max_entries), (4096, u32::MAX, 128));
     }
 
     #[test]
@@ -183,10 +174,7 @@ mod tests {
         let mut it = identify();
         (it.mdts, it.ioccsz, it.maxcmd) = (255, u32::MAX.into(), 1.into());
         let facts = examine(CAP, &it, &options()).unwrap();
-        assert_eq!(
-            (facts.in_capsule, facts.max_transfer, facts.max_entries),
-            (u32::MAX, u32::MAX, 2)
-        );
+        assert_eq!((facts.in_capsule, facts.max_transfer, facts.max_entries), (u32::MAX, u32::MAX, 2));
         it.mdts = 1;
         assert_eq!(examine(CAP, &it, &options()).unwrap().max_transfer, 8192);
         it.icdoff = 4.into();
@@ -203,21 +191,9 @@ mod tests {
         assert!(error(|it| it.ioccsz = 3.into()).starts_with("IOCCSZ"));
         assert!(error(|it| it.iorcsz = 0.into()).starts_with("IORCSZ"));
         assert!(error(|it| it.sgls = 0.into()).starts_with("SGLS"));
-        assert!(
-            check_capabilities(Cap(1 << 37), &options())
-                .unwrap_err()
-                .starts_with("CAP.MQES")
-        );
-        assert!(
-            check_capabilities(Cap(127), &options())
-                .unwrap_err()
-                .starts_with("CAP.CSS")
-        );
-        assert!(
-            check_capabilities(CAP.with_mpsmin(3), &options())
-                .unwrap_err()
-                .starts_with("CAP.MPSMIN")
-        );
+        assert!(check_capabilities(Cap(1 << 37), &options()).unwrap_err().starts_with("CAP.MQES"));
+        assert!(check_capabilities(Cap(127), &options()).unwrap_err().starts_with("CAP.CSS"));
+        assert!(check_capabilities(CAP.with_mpsmin(3), &options()).unwrap_err().starts_with("CAP.MPSMIN"));
     }
 
     #[test]

@@ -33,13 +33,7 @@ impl KeepAlive {
         // Half of KATO leaves the other half for the answer. Where traffic counts, the last command may be a whole tick
         // older than the tick that sees it, so ticks are half as long.
         let tick = if traffic_counts { kato / 4 } else { kato / 2 };
-        self.running = Some(Running {
-            kato,
-            tick,
-            traffic_counts,
-            next: now + tick,
-            out: None,
-        });
+        self.running = Some(Running { kato, tick, traffic_counts, next: now + tick, out: None });
         self.last_heard = Some(now);
     }
 
@@ -86,10 +80,7 @@ impl Association {
         if let Some(out) = running.out {
             if cx.now >= self.keep_alive.dead_at(&running, out) {
                 let detail = format!("nothing was heard for {:?}", running.kato);
-                self.lose(
-                    cx,
-                    ConnectError::new(Stage::Ready, ConnectErrorKind::KeepAliveTimedOut, detail),
-                );
+                self.lose(cx, ConnectError::new(Stage::Ready, ConnectErrorKind::KeepAliveTimedOut, detail));
             }
             return;
         }
@@ -99,10 +90,7 @@ impl Association {
         let late = cx.now.saturating_duration_since(running.next);
         if late > running.kato / 2 {
             // What looks like a lost controller later is often this side being starved of processor time.
-            tracing::warn!(
-                ?late,
-                "this host was not run in time to keep the association alive"
-            );
+            tracing::warn!(?late, "this host was not run in time to keep the association alive");
         }
         let skip = running.traffic_counts && self.keep_alive.traffic_since(cx.now.checked_sub(running.tick));
         if let Some(running) = &mut self.keep_alive.running {
@@ -110,14 +98,7 @@ impl Association {
             running.out = (!skip).then_some(cx.now);
         }
         if !skip {
-            self.internal(
-                cx,
-                Lane::Admin,
-                Internal::KeepAlive,
-                admin::keep_alive(),
-                Data::None,
-                None,
-            );
+            self.internal(cx, Lane::Admin, Internal::KeepAlive, admin::keep_alive(), Data::None, None);
         }
     }
 

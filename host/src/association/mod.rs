@@ -8,11 +8,14 @@
 //! `events` and `keep_alive` listen, `shutdown` ends in good order. Deliberately absent: choosing transports and addresses.
 
 mod attempt;
+mod connect_command;
 mod dispatch;
 mod events;
 mod facts;
+mod internal;
 mod keep_alive;
 mod namespace;
+mod notice;
 mod queues;
 mod recovery;
 mod retry;
@@ -23,109 +26,29 @@ mod split;
 mod submit;
 mod timeouts;
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use nvmf_transport::{Data, HostEngine, HostEvent, Misuse, QueueId, Target};
-use nvmf_wire::{Cqe, Sqe, event::AsyncEvent};
+use nvmf_transport::{Data, HostEngine, HostEvent, QueueId, Target};
+use nvmf_wire::Cqe;
 
 use self::{
     attempt::Attempt,
     events::Events,
+    internal::Internal,
     keep_alive::KeepAlive,
     queues::Queues,
     recovery::Outage,
     scan::Scan,
     shutdown::Closing,
-    slots::{Lane, Owner, Place, Shape, Slot, Slots},
+    slots::{Owner, Place, Slots},
     split::Splits,
 };
 pub use self::{
     facts::{ControllerInfo, QueueDetails},
     namespace::{Namespace, NamespaceIdentity},
+    notice::{Notice, State},
 };
-use crate::{ConnectError, ConnectErrorKind, Done, Options, Stage};
-
-/// Commands of the association itself, by what their completion is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Internal {
-    Connect(Lane),
-    Capabilities,
-    Version,
-    Enable,
-    ReadyStatus,
-    IdentifyController,
-    HostBehavior,
-    QueueCount,
-    EventConfiguration,
-    ListNamespaces,
-    IdentifyNamespace(u32),
-    Descriptors(u32),
-    KeepAlive,
-    AsyncEvent,
-    EventLog,
-    /// The cookie of the command to abort.
-    Abort(u64),
-    Disconnect,
-    ShutdownNotification,
-    ShutdownStatus,
-}
-
-/// What happened to an association.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Notice {
-    /// It is up: for the first time, or again.
-    Connected {
-        /// Whether it had been up before.
-        again: bool,
-    },
-    /// It was lost; requests are held and it reconnects.
-    Lost {
-        /// Why.
-        error: ConnectError,
-        /// When the first attempt to connect again is made, from now.
-        retry_in: Duration,
-    },
-    /// An attempt to connect again failed; there will be another.
-    AttemptFailed {
-        /// Why.
-        error: ConnectError,
-        /// When the next one is made, from now.
-        retry_in: Duration,
-    },
-    /// The fast I/O fail timeout has passed: held and new requests fail until it is back.
-    FastFailing,
-    /// The list of namespaces, or something about one of them, has changed.
-    NamespacesChanged,
-    /// The discovery log has changed.
-    DiscoveryChanged,
-    /// Any other asynchronous event.
-    Event(AsyncEvent),
-    /// It is over. `None` if this side closed it.
-    Ended {
-        /// Why.
-        error: Option<ConnectError>,
-    },
-}
-
-/// Where the association stands, for people and for callers that wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// It has never been up.
-    Connecting,
-    /// It is up.
-    Live,
-    /// It was lost and comes back.
-    Reconnecting,
-    /// It is being closed.
-    Closing,
-    /// It is over.
-    Ended,
-}
+use crate::{ConnectError, Done, Options, Stage};
 
 #[derive(Debug)]
 enum Phase {
@@ -204,9 +127,7 @@ const NOTICES: usize = 1024;
 impl Association {
     /// An association that starts to connect when it is first [advanced](Self::advance). Fails if the options are out of range.
     pub fn new(target: Target, options: Options) -> Result<Self, ConnectError> {
-        options
-            .validate()
-            .map_err(|error| ConnectError::from(error).at(target.address))?;
+        options.validate().map_err(|error| ConnectError::from(error).at(target.address))?;
         Ok(Self {
             target,
             phase: Phase::New,
@@ -248,10 +169,7 @@ impl Association {
     pub fn state(&self) -> State {
         match self.phase {
             Phase::Live => State::Live,
-            Phase::Closing(_)
-            | Phase::Draining {
-                next: AfterDrain::End(_),
-            } => State::Closing,
+            Phase::Closing(_) | Phase::Draining { next: AfterDrain::End(_) } => State::Closing,
             Phase::Ended => State::Ended,
             _ if self.outage.is_some() => State::Reconnecting,
             _ => State::Connecting,
@@ -317,10 +235,7 @@ impl Association {
             Phase::Closing(closing) => Some(closing.next_timeout()),
             _ => None,
         };
-        let outage = self
-            .outage
-            .as_ref()
-            .and_then(|outage| outage.next_timeout(&self.options));
+        let outage = self.outage.as_ref().and_then(|outage| outage.next_timeout(&self.options));
         [
             phase,
             outage,
@@ -338,24 +253,8 @@ impl Association {
     pub fn on_event(&mut self, engine: &mut dyn HostEngine, event: HostEvent, now: Instant) {
         let mut cx = Cx { engine, now };
         match event {
-            HostEvent::Completed {
-                cookie,
-                cqe,
-                sqhd_valid,
-                transferred,
-                data,
-                ..
-            } => {
-                self.on_completed(
-                    &mut cx,
-                    cookie,
-                    Answer {
-                        cqe,
-                        sqhd_valid,
-                        transferred,
-                    },
-                    data,
-                );
+            HostEvent::Completed { cookie, cqe, sqhd_valid, transferred, data, .. } => {
+                self.on_completed(&mut cx, cookie, Answer { cqe, sqhd_valid, transferred }, data);
             }
             HostEvent::Aborted { cookie, data, .. } => self.on_aborted(cookie, data),
             HostEvent::Connected { queue, info } => self.on_connected(&mut cx, queue, info),
@@ -417,98 +316,6 @@ impl Association {
             self.notices.pop_front();
         }
         self.notices.push_back(notice);
-    }
-
-    /// Sends a command of the association itself.
-    fn internal(
-        &mut self,
-        cx: &mut Cx<'_>,
-        lane: Lane,
-        what: Internal,
-        sqe: Sqe,
-        data: Data,
-        timeout: Option<Duration>,
-    ) {
-        let sequence = self.sequence;
-        let slot = Slot {
-            owner: Owner::Internal(what),
-            sqe,
-            data: Data::None,
-            place: Place::Waiting,
-            shape: Shape::Whole,
-            sequence,
-            deadline: None,
-            replay: false,
-            aborting: false,
-            attempts: 0,
-            hint: None,
-            admin: lane == Lane::Admin,
-        };
-        let index = self.slots.insert(slot);
-        if let Err((why, _)) = self.launch(cx, lane, index, data, timeout) {
-            self.slots.remove(index);
-            // A queue that has gone says so itself, in its own event.
-            if !matches!(why, Misuse::Closing | Misuse::UnknownQueue | Misuse::NotConnected) {
-                let stage = self.stage_of(what);
-                let error = ConnectError::new(
-                    stage,
-                    ConnectErrorKind::Resources,
-                    format!("the transport refused a command: {why}"),
-                );
-                self.lose(cx, error);
-            }
-        }
-    }
-
-    /// As [`Self::internal`], with room for `len` bytes from the controller.
-    fn internal_read(&mut self, cx: &mut Cx<'_>, what: Internal, sqe: Sqe, len: usize, timeout: Duration) {
-        match cx.engine.memory().allocate(len) {
-            Ok(buffer) => self.internal(
-                cx,
-                Lane::Admin,
-                what,
-                sqe,
-                Data::FromController(buffer),
-                Some(timeout),
-            ),
-            Err(error) => {
-                let error = ConnectError::from_transport(self.stage_of(what), error);
-                self.lose(cx, error);
-            }
-        }
-    }
-
-    fn stage_of(&self, what: Internal) -> Stage {
-        if !matches!(self.phase, Phase::Connecting(_)) {
-            return Stage::Ready;
-        }
-        match what {
-            Internal::Connect(_) => Stage::Connect,
-            Internal::Capabilities | Internal::Version => Stage::Property,
-            Internal::Enable | Internal::ReadyStatus => Stage::Enable,
-            Internal::IdentifyController
-            | Internal::ListNamespaces
-            | Internal::IdentifyNamespace(_)
-            | Internal::Descriptors(_) => Stage::Identify,
-            Internal::HostBehavior | Internal::QueueCount | Internal::EventConfiguration => Stage::Features,
-            _ => Stage::Ready,
-        }
-    }
-
-    fn on_internal(&mut self, cx: &mut Cx<'_>, what: Internal, answer: Answer, data: Data) {
-        match what {
-            Internal::ListNamespaces | Internal::IdentifyNamespace(_) | Internal::Descriptors(_) => {
-                self.on_scan(cx, what, answer, data);
-            }
-            Internal::KeepAlive => self.on_keep_alive(cx, answer.cqe.status()),
-            Internal::AsyncEvent => self.on_async_event(cx, answer.cqe),
-            Internal::EventLog => self.on_event_log(answer.cqe.status()),
-            Internal::Abort(cookie) => self.on_abort_answered(cookie, answer.cqe),
-            Internal::Disconnect | Internal::ShutdownNotification | Internal::ShutdownStatus => {
-                self.on_shutdown(cx, what, answer.cqe);
-            }
-            _ => self.on_attempt(cx, what, answer, data),
-        }
     }
 }
 

@@ -109,18 +109,9 @@ impl Namespace {
         let (a_uuid, b_uuid) = (a.uuid.map(Uuid::into_bytes), b.uuid.map(Uuid::into_bytes));
         self.block_size == other.block_size
             && self.unusable.is_some() == other.unusable.is_some()
-            && !differ(
-                a_uuid.as_ref().map(|id| &id[..]),
-                b_uuid.as_ref().map(|id| &id[..]),
-            )
-            && !differ(
-                a.nguid.as_ref().map(|id| &id[..]),
-                b.nguid.as_ref().map(|id| &id[..]),
-            )
-            && !differ(
-                a.eui64.as_ref().map(|id| &id[..]),
-                b.eui64.as_ref().map(|id| &id[..]),
-            )
+            && !differ(a_uuid.as_ref().map(|id| &id[..]), b_uuid.as_ref().map(|id| &id[..]))
+            && !differ(a.nguid.as_ref().map(|id| &id[..]), b.nguid.as_ref().map(|id| &id[..]))
+            && !differ(a.eui64.as_ref().map(|id| &id[..]), b.eui64.as_ref().map(|id| &id[..]))
     }
 }
 
@@ -139,10 +130,7 @@ mod tests {
     #[test]
     fn geometry() {
         let namespace = identify(12, 0, 1000);
-        assert_eq!(
-            (namespace.unusable, namespace.block_size, namespace.bytes()),
-            (None, 4096, 4_096_000)
-        );
+        assert_eq!((namespace.unusable, namespace.block_size, namespace.bytes()), (None, 4096, 4_096_000));
     }
 
     #[test]

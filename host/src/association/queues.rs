@@ -1,5 +1,7 @@
 //! The queues of the association: which is which, how much each may hold, how much it does.
 
+use std::collections::HashMap;
+
 use nvmf_transport::{QueueId, QueueInfo, QueueKind};
 
 use super::slots::Lane;
@@ -50,26 +52,19 @@ impl Queue {
 pub(super) struct Queues {
     pub(super) admin: Option<Queue>,
     pub(super) io: Vec<Queue>,
-    /// By [`QueueId::slot`].
-    lanes: Vec<Option<(QueueId, Lane)>>,
-    open: usize,
+    /// The queues that have not closed. By name and not by slot: an engine may give the slot of a queue that has ended to a
+    /// new one before we have seen the end.
+    lanes: HashMap<QueueId, Lane>,
     turn: usize,
 }
 
 impl Queues {
     pub(super) fn add(&mut self, queue: Queue) -> Lane {
-        let slot = queue.id.slot();
-        if self.lanes.len() <= slot {
-            self.lanes.resize(slot + 1, None);
-        }
         let lane = match queue.kind {
             QueueKind::Admin => Lane::Admin,
             QueueKind::Io(_) => Lane::Io(self.io.len() as u16),
         };
-        if let Some(entry) = self.lanes.get_mut(slot) {
-            *entry = Some((queue.id, lane));
-        }
-        self.open += 1;
+        self.lanes.insert(queue.id, lane);
         match lane {
             Lane::Admin => self.admin = Some(queue),
             Lane::Io(_) => self.io.push(queue),
@@ -78,9 +73,7 @@ impl Queues {
     }
 
     pub(super) fn lane(&self, id: QueueId) -> Option<Lane> {
-        (*self.lanes.get(id.slot())?)
-            .filter(|(queue, _)| *queue == id)
-            .map(|(_, lane)| lane)
+        self.lanes.get(&id).copied()
     }
 
     pub(super) fn get(&self, lane: Lane) -> Option<&Queue> {
@@ -99,12 +92,8 @@ impl Queues {
 
     /// Notes that a queue has closed. The queues themselves stay listed until all have, so that places keep their meaning.
     pub(super) fn closed(&mut self, id: QueueId) -> Option<Lane> {
-        let lane = self.lane(id)?;
-        if let Some(entry) = self.lanes.get_mut(id.slot()) {
-            *entry = None;
-        }
-        self.open -= 1;
-        if self.open == 0 {
+        let lane = self.lanes.remove(&id)?;
+        if self.lanes.is_empty() {
             self.admin = None;
             self.io.clear();
         }
@@ -113,18 +102,17 @@ impl Queues {
 
     pub(super) fn forget_all(&mut self) {
         self.lanes.clear();
-        self.open = 0;
         self.admin = None;
         self.io.clear();
     }
 
     pub(super) fn any_open(&self) -> bool {
-        self.open > 0
+        !self.lanes.is_empty()
     }
 
     /// The names of all queues that have not closed.
     pub(super) fn open_ids(&self) -> impl Iterator<Item = QueueId> + '_ {
-        self.lanes.iter().flatten().map(|(id, _)| *id)
+        self.lanes.keys().copied()
     }
 
     /// An I/O queue with room: the preferred one if it has some, or the next in turn.
@@ -145,10 +133,6 @@ impl Queues {
 
     /// The most data one I/O command may move, whichever queue it takes.
     pub(super) fn max_transfer(&self) -> u32 {
-        self.io
-            .iter()
-            .map(|queue| queue.max_transfer)
-            .min()
-            .unwrap_or(4096)
+        self.io.iter().map(|queue| queue.max_transfer).min().unwrap_or(4096)
     }
 }

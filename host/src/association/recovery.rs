@@ -30,9 +30,7 @@ impl Outage {
     }
 
     fn has_passed(&self, after: Option<Duration>, now: Instant) -> bool {
-        after
-            .and_then(|after| self.since.checked_add(after))
-            .is_some_and(|at| at <= now)
+        after.and_then(|after| self.since.checked_add(after)).is_some_and(|at| at <= now)
     }
 }
 
@@ -79,10 +77,7 @@ impl Association {
     fn after_loss(&mut self, now: Instant, error: ConnectError) -> AfterDrain {
         let was_live = matches!(self.phase, Phase::Live);
         if was_live {
-            self.outage = Some(Outage {
-                since: now,
-                failing: false,
-            });
+            self.outage = Some(Outage { since: now, failing: false });
         }
         // Never up: the caller waits for an answer, and gets this one.
         if self.outage.is_none() {
@@ -109,7 +104,8 @@ impl Association {
         self.scan = None;
         self.phase = Phase::Draining { next };
         self.asked = true;
-        let open: Vec<QueueId> = self.queues.open_ids().collect();
+        let mut open: Vec<QueueId> = self.queues.open_ids().collect();
+        open.sort_unstable();
         for id in open {
             cx.engine.close(id, how);
         }
@@ -142,28 +138,16 @@ impl Association {
         if let Some(error) = &error {
             self.error = Some(error.clone());
         }
-        self.fail_held(if error.is_some() {
-            IoError::Lost
-        } else {
-            IoError::Closed
-        });
+        self.fail_held(if error.is_some() { IoError::Lost } else { IoError::Closed });
         self.notice(Notice::Ended { error });
     }
 
     /// Why requests that are not with the engine end now instead of waiting, if they do.
     pub(super) fn held_requests_fail(&self) -> Option<IoError> {
         match &self.phase {
-            Phase::Draining {
-                next: AfterDrain::End(None),
-            } => Some(IoError::Closed),
-            Phase::Draining {
-                next: AfterDrain::End(Some(_)),
-            } => Some(IoError::Lost),
-            Phase::Ended => Some(if self.error.is_some() {
-                IoError::Lost
-            } else {
-                IoError::Closed
-            }),
+            Phase::Draining { next: AfterDrain::End(None) } => Some(IoError::Closed),
+            Phase::Draining { next: AfterDrain::End(Some(_)) } => Some(IoError::Lost),
+            Phase::Ended => Some(if self.error.is_some() { IoError::Lost } else { IoError::Closed }),
             _ if self.outage.as_ref().is_some_and(|outage| outage.failing) => Some(IoError::FastFail),
             _ => None,
         }
@@ -173,11 +157,7 @@ impl Association {
         let Some(outage) = &mut self.outage else { return };
         if outage.has_passed(self.options.controller_loss_timeout, cx.now) {
             let after = self.options.controller_loss_timeout.unwrap_or_default();
-            let last = self
-                .error
-                .as_ref()
-                .map(|error| format!("; last: {error}"))
-                .unwrap_or_default();
+            let last = self.error.as_ref().map(|error| format!("; last: {error}")).unwrap_or_default();
             let error = ConnectError::new(
                 Stage::Ready,
                 Kind::ControllerLost,

@@ -34,9 +34,7 @@ pub(super) fn verdict(
         (None, Some(first)) => first.saturating_mul(1 << u32::from(attempts).min(10)),
         (None, None) => return Verdict::Report,
     };
-    Verdict::Retry {
-        after: after.min(options.retry_delay_limit),
-    }
+    Verdict::Retry { after: after.min(options.retry_delay_limit) }
 }
 
 /// How long to wait before the first retry when the controller does not say; `None` for a status that is final.
@@ -67,28 +65,17 @@ mod tests {
     fn ask(status: Status, attempts: u8) -> Verdict {
         let mut options = Options::new(Nqn::DISCOVERY);
         options.retry_delay_limit = Duration::from_secs(3);
-        verdict(
-            status,
-            attempts,
-            true,
-            &options,
-            [1, 2, 60].map(Duration::from_secs),
-        )
+        verdict(status, attempts, true, &options, [1, 2, 60].map(Duration::from_secs))
     }
 
     fn after(ms: u64) -> Verdict {
-        Verdict::Retry {
-            after: Duration::from_millis(ms),
-        }
+        Verdict::Retry { after: Duration::from_millis(ms) }
     }
 
     #[test]
     fn rules() {
         assert_eq!(ask(Status::TRANSIENT_TRANSPORT_ERROR, 0), after(0));
-        assert_eq!(
-            ask(Status::TRANSIENT_TRANSPORT_ERROR.with_dnr(), 0),
-            Verdict::Report
-        );
+        assert_eq!(ask(Status::TRANSIENT_TRANSPORT_ERROR.with_dnr(), 0), Verdict::Report);
         assert_eq!(ask(Status::TRANSIENT_TRANSPORT_ERROR, 5), Verdict::Report);
         assert_eq!(ask(Status::ANA_TRANSITION, 2), after(400));
         assert_eq!(ask(Status::ANA_PERSISTENT_LOSS, 0), Verdict::Report);
@@ -104,13 +91,7 @@ mod tests {
     #[test]
     fn what_must_not_be_replayed_is_not_retried() {
         let options = Options::new(Nqn::DISCOVERY);
-        let verdict = verdict(
-            Status::TRANSIENT_TRANSPORT_ERROR,
-            0,
-            false,
-            &options,
-            [Duration::ZERO; 3],
-        );
+        let verdict = verdict(Status::TRANSIENT_TRANSPORT_ERROR, 0, false, &options, [Duration::ZERO; 3]);
         assert_eq!(verdict, Verdict::Report);
     }
 }

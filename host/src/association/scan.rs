@@ -8,7 +8,7 @@ use std::sync::Arc;
 use nvmf_transport::Data;
 use nvmf_wire::identify::{Cns, IDENTIFY_LENGTH, Identify, IdentifyNamespace, NamespaceList};
 
-use super::{Answer, Association, Cx, Internal, Namespace, Notice, Phase, dispatch::Waiting, timeouts};
+use super::{Answer, Association, Cx, Internal, Namespace, Notice, Phase, dispatch::Waiting, internal};
 use crate::{ConnectError, ConnectErrorKind as Kind, IoError, Stage};
 
 #[derive(Debug)]
@@ -24,21 +24,12 @@ pub(super) struct Scan {
 impl Association {
     pub(super) fn start_scan(&mut self, cx: &mut Cx<'_>, limit: u32) {
         self.rescan = false;
-        self.scan = Some(Scan {
-            limit,
-            left: Vec::new(),
-            found: Vec::new(),
-            last: 0,
-        });
+        self.scan = Some(Scan { limit, left: Vec::new(), found: Vec::new(), last: 0 });
         self.list_namespaces(cx, 0);
     }
 
     fn list_namespaces(&mut self, cx: &mut Cx<'_>, after: u32) {
-        self.identify(
-            cx,
-            Internal::ListNamespaces,
-            Identify::new(Cns::ACTIVE_NAMESPACES, after),
-        );
+        self.identify(cx, Internal::ListNamespaces, Identify::new(Cns::ACTIVE_NAMESPACES, after));
     }
 
     fn identify(&mut self, cx: &mut Cx<'_>, what: Internal, command: Identify) {
@@ -89,12 +80,9 @@ impl Association {
                 self.next_namespace(cx);
             }
             _ => {
-                let what = timeouts::name(what);
+                let what = internal::name(what);
                 let error = if status.is_success() {
-                    let detail = format!(
-                        "{what} returned {} of {IDENTIFY_LENGTH} bytes",
-                        answer.transferred
-                    );
+                    let detail = format!("{what} returned {} of {IDENTIFY_LENGTH} bytes", answer.transferred);
                     ConnectError::new(Stage::Identify, Kind::BadIdentify, detail)
                 } else {
                     let detail = format!("the controller answered {what} with {status}");
@@ -113,10 +101,7 @@ impl Association {
         let before = scan.left.len();
         for nsid in list.iter() {
             if nsid <= scan.last {
-                let detail = format!(
-                    "the list of namespaces does not ascend: {nsid} after {}",
-                    scan.last
-                );
+                let detail = format!("the list of namespaces does not ascend: {nsid} after {}", scan.last);
                 return self.scan_failed(cx, ConnectError::new(Stage::Identify, Kind::BadIdentify, detail));
             }
             if nsid > scan.limit {
@@ -132,11 +117,7 @@ impl Association {
             return self.list_namespaces(cx, after);
         }
         if scan.left.len() > max {
-            tracing::warn!(
-                listed = scan.left.len(),
-                max,
-                "more namespaces than this host looks at"
-            );
+            tracing::warn!(listed = scan.left.len(), max, "more namespaces than this host looks at");
             scan.left.truncate(max);
         }
         scan.left.reverse();
@@ -146,11 +127,9 @@ impl Association {
     fn next_namespace(&mut self, cx: &mut Cx<'_>) {
         let Some(scan) = &mut self.scan else { return };
         match scan.left.pop() {
-            Some(nsid) => self.identify(
-                cx,
-                Internal::IdentifyNamespace(nsid),
-                Identify::new(Cns::NAMESPACE, nsid),
-            ),
+            Some(nsid) => {
+                self.identify(cx, Internal::IdentifyNamespace(nsid), Identify::new(Cns::NAMESPACE, nsid))
+            }
             None => self.scan_done(cx),
         }
     }
@@ -196,11 +175,9 @@ impl Association {
         tracing::warn!(?changed, "namespaces are gone or are others than before");
         for waiting in self.backlog.take_all() {
             let nsid = match waiting {
-                Waiting::Slot(index) => self
-                    .slots
-                    .get(index)
-                    .filter(|slot| !slot.admin)
-                    .map(|slot| slot.sqe.nsid()),
+                Waiting::Slot(index) => {
+                    self.slots.get(index).filter(|slot| !slot.admin).map(|slot| slot.sqe.nsid())
+                }
                 Waiting::Split(index) => self.splits.get(index).map(|split| split.nsid()),
             };
             if nsid.is_some_and(|nsid| changed.contains(&nsid)) {

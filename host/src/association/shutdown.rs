@@ -64,11 +64,7 @@ impl Association {
             }
             Phase::Live if orderly => {
                 let by = now + self.options.shutdown_timeout;
-                self.phase = Phase::Closing(Closing {
-                    step: Step::Quiesce,
-                    by,
-                    look: None,
-                });
+                self.phase = Phase::Closing(Closing { step: Step::Quiesce, by, look: None });
                 self.scan = None;
                 self.check_quiesced(&mut cx);
             }
@@ -89,22 +85,13 @@ impl Association {
 
     /// Whether accepted requests are still being sent although new ones are refused.
     pub(super) fn is_quiescing(&self) -> bool {
-        matches!(
-            self.phase,
-            Phase::Closing(Closing {
-                step: Step::Quiesce,
-                ..
-            })
-        )
+        matches!(self.phase, Phase::Closing(Closing { step: Step::Quiesce, .. }))
     }
 
     /// Goes on once nothing of a caller's is outstanding.
     pub(super) fn check_quiesced(&mut self, cx: &mut Cx<'_>) {
         if !self.is_quiescing()
-            || self
-                .slots
-                .iter()
-                .any(|(_, slot)| !matches!(slot.owner, Owner::Internal(_)))
+            || self.slots.iter().any(|(_, slot)| !matches!(slot.owner, Owner::Internal(_)))
         {
             return;
         }
@@ -138,14 +125,7 @@ impl Association {
         self.closing_step(Step::Notify);
         let cc = self.farewell.cc.with_shn(ShutdownNotification::NORMAL);
         let sqe = PropertySet::new(PropertyOffset::CC, u64::from(cc.bits())).to_sqe();
-        self.internal(
-            cx,
-            Lane::Admin,
-            Internal::ShutdownNotification,
-            sqe,
-            Data::None,
-            None,
-        );
+        self.internal(cx, Lane::Admin, Internal::ShutdownNotification, sqe, Data::None, None);
     }
 
     pub(super) fn on_shutdown(&mut self, cx: &mut Cx<'_>, what: Internal, cqe: Cqe) {
@@ -190,11 +170,7 @@ impl Association {
     /// A queue closed during the farewell. After Disconnect that is expected of I/O queues; without the admin queue, or with
     /// requests outstanding, there is nothing left to wait for.
     pub(super) fn on_closed_while_closing(&mut self, cx: &mut Cx<'_>) {
-        let admin = self
-            .queues
-            .admin
-            .as_ref()
-            .is_some_and(|queue| self.queues.lane(queue.id).is_some());
+        let admin = self.queues.admin.as_ref().is_some_and(|queue| self.queues.lane(queue.id).is_some());
         let Phase::Closing(closing) = &self.phase else {
             return;
         };
@@ -203,11 +179,7 @@ impl Association {
             return self.drain(cx, AfterDrain::End(None), Close::Now);
         }
         // A controller may close without answering Disconnect.
-        let io = self
-            .queues
-            .io
-            .iter()
-            .any(|queue| self.queues.lane(queue.id).is_some());
+        let io = self.queues.io.iter().any(|queue| self.queues.lane(queue.id).is_some());
         if matches!(step, Step::Disconnect(_)) && !io {
             self.notify(cx);
         }

@@ -103,10 +103,7 @@ impl Slots {
 
     /// The engine's name for a slot.
     pub(super) fn cookie(&self, index: u32) -> u64 {
-        let generation = self
-            .entries
-            .get(index as usize)
-            .map_or(0, |(generation, _)| *generation);
+        let generation = self.entries.get(index as usize).map_or(0, |(generation, _)| *generation);
         u64::from(generation) << 32 | u64::from(index)
     }
 
@@ -149,13 +146,10 @@ impl Slots {
 
     /// All commands, with their slot numbers.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {
-        self.entries
-            .iter()
-            .enumerate()
-            .filter_map(|(index, (_, entry))| match entry {
-                Entry::Taken(slot) => Some((index as u32, slot)),
-                Entry::Free { .. } => None,
-            })
+        self.entries.iter().enumerate().filter_map(|(index, (_, entry))| match entry {
+            Entry::Taken(slot) => Some((index as u32, slot)),
+            Entry::Free { .. } => None,
+        })
     }
 }
 

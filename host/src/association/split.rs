@@ -150,12 +150,7 @@ impl Splits {
         let part = split.parts.len() as u32;
         split.parts.push(None);
         split.out += 1;
-        Some(Part {
-            part,
-            sqe,
-            data,
-            shape: Shape::Blocks { shift: split.shift },
-        })
+        Some(Part { part, sqe, data, shape: Shape::Blocks { shift: split.shift } })
     }
 
     /// Whether nothing is left to cut off.
@@ -219,16 +214,9 @@ impl Splits {
         };
         let result = match split.error {
             Some(error) => Err(error),
-            None => Ok(Outcome {
-                result: 0,
-                transferred: split.transferred,
-            }),
+            None => Ok(Outcome { result: 0, transferred: split.transferred }),
         };
-        Some(Joined {
-            owner: split.owner,
-            result,
-            data,
-        })
+        Some(Joined { owner: split.owner, result, data })
     }
 }
 
@@ -261,32 +249,18 @@ mod tests {
             }
             parts.push((rw.slba, rw.blocks, part));
         }
-        assert_eq!(
-            parts.iter().map(|p| (p.0, p.1)).collect::<Vec<_>>(),
-            [(100, 4), (104, 4), (108, 2)]
-        );
+        assert_eq!(parts.iter().map(|p| (p.0, p.1)).collect::<Vec<_>>(), [(100, 4), (104, 4), (108, 2)]);
         // Any order of ending.
         parts.rotate_left(1);
         let mut joined = None;
         for (_, _, part) in parts {
             assert!(joined.is_none());
-            let outcome = Outcome {
-                result: 0,
-                transferred: part.data.len() as u64,
-            };
+            let outcome = Outcome { result: 0, transferred: part.data.len() as u64 };
             joined = splits.part_ended(index, part.part, Ok(outcome), part.data);
         }
         let joined = joined.unwrap();
-        assert_eq!(
-            joined.result,
-            Ok(Outcome {
-                result: 0,
-                transferred: 5120
-            })
-        );
-        let Data::FromController(buffer) = joined.data else {
-            panic!("direction")
-        };
+        assert_eq!(joined.result, Ok(Outcome { result: 0, transferred: 5120 }));
+        let Data::FromController(buffer) = joined.data else { panic!("direction") };
         assert_eq!(buffer.len(), 5120);
         assert!(buffer[..2048].iter().all(|&b| b == 100) && buffer[4096..].iter().all(|&b| b == 108));
         assert!(splits.get(index).is_none());
@@ -297,9 +271,7 @@ mod tests {
         let mut splits = Splits::default();
         let index = read(&mut splits, 10);
         let part = splits.carve(index, 1024).unwrap();
-        let joined = splits
-            .part_ended(index, part.part, Err(IoError::Timeout), part.data)
-            .unwrap();
+        let joined = splits.part_ended(index, part.part, Err(IoError::Timeout), part.data).unwrap();
         assert_eq!(joined.result, Err(IoError::Timeout));
         assert_eq!(joined.data.len(), 5120);
     }
@@ -311,10 +283,7 @@ mod tests {
         let index = splits.insert(Owner::User(1), (sqe, Data::None), (12, 70_000), (0, true, None));
         let first = Rw::parse(&splits.carve(index, 4096).unwrap().sqe);
         let second = Rw::parse(&splits.carve(index, 4096).unwrap().sqe);
-        assert_eq!(
-            (first.slba, first.blocks, second.slba, second.blocks),
-            (0, 65_536, 65_536, 4464)
-        );
+        assert_eq!((first.slba, first.blocks, second.slba, second.blocks), (0, 65_536, 65_536, 4464));
         assert!(splits.carve(index, 4096).is_none());
     }
 }

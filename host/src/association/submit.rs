@@ -30,25 +30,19 @@ struct Prepared {
 impl Association {
     /// An active namespace.
     pub fn namespace(&self, nsid: u32) -> Option<&Namespace> {
-        let at = self
-            .namespaces
-            .binary_search_by_key(&nsid, |namespace| namespace.nsid)
-            .ok()?;
+        let at = self.namespaces.binary_search_by_key(&nsid, |namespace| namespace.nsid).ok()?;
         self.namespaces.get(at)
     }
 
     /// Takes a request for an I/O queue. It ends in exactly one [`Done`](crate::Done).
     pub fn submit(&mut self, engine: &mut dyn HostEngine, io: Io, now: Instant) -> Result<(), Rejected<Io>> {
-        let checked = self
-            .admit()
-            .and_then(|()| Ok(self.check(&io)?))
-            .and_then(|shift| {
-                if let Op::Deallocate { ranges } = &io.op {
-                    Ok((shift, Some(self.ranges(engine, ranges)?)))
-                } else {
-                    Ok((shift, None))
-                }
-            });
+        let checked = self.admit().and_then(|()| Ok(self.check(&io)?)).and_then(|shift| {
+            if let Op::Deallocate { ranges } = &io.op {
+                Ok((shift, Some(self.ranges(engine, ranges)?)))
+            } else {
+                Ok((shift, None))
+            }
+        });
         let (shift, ranges) = match checked {
             Ok(checked) => checked,
             Err(why) => return Err(Rejected::new(io, why)),
@@ -146,9 +140,7 @@ impl Association {
         if matches!(io.op, Op::Raw { .. }) || (matches!(io.op, Op::Flush) && io.nsid == NSID_BROADCAST) {
             return Ok(0);
         }
-        let namespace = self
-            .namespace(io.nsid)
-            .ok_or(IoError::UnknownNamespace(io.nsid))?;
+        let namespace = self.namespace(io.nsid).ok_or(IoError::UnknownNamespace(io.nsid))?;
         if namespace.unusable.is_some() {
             return Err(IoError::UnusableNamespace(io.nsid));
         }
@@ -191,10 +183,7 @@ impl Association {
         ranges: &[crate::BlockRange],
     ) -> Result<(DatasetManagement, Data), IoError> {
         let command = DatasetManagement::deallocate(ranges.len()).ok_or(IoError::Parameter)?;
-        let mut buffer = engine
-            .memory()
-            .allocate(command.data_length())
-            .map_err(|_| IoError::Memory)?;
+        let mut buffer = engine.memory().allocate(command.data_length()).map_err(|_| IoError::Memory)?;
         for (place, range) in buffer.chunks_exact_mut(DatasetRange::SIZE).zip(ranges) {
             place.copy_from_slice(DatasetRange::new(range.start, range.blocks).as_bytes());
         }
@@ -211,71 +200,28 @@ impl Association {
             (Op::Read { start, data }, _) => {
                 let n = blocks(data.len());
                 let sqe = rw(start, n).read(nsid);
-                Prepared {
-                    sqe,
-                    data: Data::FromController(data),
-                    shape: cut,
-                    blocks: n,
-                    replay: true,
-                }
+                Prepared { sqe, data: Data::FromController(data), shape: cut, blocks: n, replay: true }
             }
             (Op::Write { start, data, fua }, _) => {
                 let n = blocks(data.len());
                 let sqe = rw(start, n).with_fua(fua).write(nsid);
-                Prepared {
-                    sqe,
-                    data: Data::ToController(data),
-                    shape: cut,
-                    blocks: n,
-                    replay: true,
-                }
+                Prepared { sqe, data: Data::ToController(data), shape: cut, blocks: n, replay: true }
             }
             (Op::Compare { start, data }, _) => {
                 let n = blocks(data.len());
                 let sqe = rw(start, n).compare(nsid);
-                Prepared {
-                    sqe,
-                    data: Data::ToController(data),
-                    shape: cut,
-                    blocks: n,
-                    replay: true,
-                }
+                Prepared { sqe, data: Data::ToController(data), shape: cut, blocks: n, replay: true }
             }
-            (
-                Op::WriteZeroes {
-                    start,
-                    blocks,
-                    deallocate,
-                    fua,
-                },
-                _,
-            ) => {
-                let sqe = rw(start, blocks)
-                    .with_deallocate(deallocate)
-                    .with_fua(fua)
-                    .write_zeroes(nsid);
-                Prepared {
-                    sqe,
-                    data: Data::None,
-                    shape: cut,
-                    blocks,
-                    replay: true,
-                }
+            (Op::WriteZeroes { start, blocks, deallocate, fua }, _) => {
+                let sqe = rw(start, blocks).with_deallocate(deallocate).with_fua(fua).write_zeroes(nsid);
+                Prepared { sqe, data: Data::None, shape: cut, blocks, replay: true }
             }
-            (Op::Deallocate { .. }, Some((command, data))) => Prepared {
-                sqe: command.to_sqe(nsid),
-                data,
-                shape: Shape::Whole,
-                blocks: 0,
-                replay: true,
-            },
-            (Op::Raw { sqe, data, replay }, _) => Prepared {
-                sqe,
-                data,
-                shape: Shape::Whole,
-                blocks: 0,
-                replay,
-            },
+            (Op::Deallocate { .. }, Some((command, data))) => {
+                Prepared { sqe: command.to_sqe(nsid), data, shape: Shape::Whole, blocks: 0, replay: true }
+            }
+            (Op::Raw { sqe, data, replay }, _) => {
+                Prepared { sqe, data, shape: Shape::Whole, blocks: 0, replay }
+            }
             (Op::Flush | Op::Deallocate { .. }, _) => Prepared {
                 sqe: io::flush(nsid),
                 data: Data::None,

@@ -6,7 +6,7 @@ use nvmf_transport::{Data, QueueKind};
 use nvmf_wire::{Cqe, admin::Abort};
 
 use super::{
-    Association, Cx, Internal, Phase,
+    Association, Cx, Internal, Phase, internal,
     slots::{Lane, Owner, Place},
 };
 use crate::{ConnectError, ConnectErrorKind, Stage};
@@ -95,14 +95,8 @@ impl Association {
         }
         let stage = self.stage_of(what);
         let (kind, detail) = match what {
-            Internal::Abort(_) => (
-                ConnectErrorKind::AbortTimedOut,
-                "an Abort was not answered".to_owned(),
-            ),
-            what => (
-                ConnectErrorKind::CommandTimedOut,
-                format!("no answer to {}", name(what)),
-            ),
+            Internal::Abort(_) => (ConnectErrorKind::AbortTimedOut, "an Abort was not answered".to_owned()),
+            what => (ConnectErrorKind::CommandTimedOut, format!("no answer to {}", internal::name(what))),
         };
         let mut error = ConnectError::new(stage, kind, detail);
         if let Internal::Connect(lane @ Lane::Io(_)) = what
@@ -117,30 +111,6 @@ impl Association {
         self.aborts = self.aborts.saturating_sub(1);
         let alive = self.slots.index(cookie).is_some();
         tracing::debug!(status = %cqe.status(), aborted = Abort::was_aborted(&cqe), alive, "Abort answered");
-    }
-}
-
-/// A command of the association itself, for people.
-pub(super) fn name(what: Internal) -> &'static str {
-    match what {
-        Internal::Connect(_) => "Connect",
-        Internal::Capabilities => "Property Get (CAP)",
-        Internal::Version => "Property Get (VS)",
-        Internal::Enable => "Property Set (CC.EN)",
-        Internal::ReadyStatus | Internal::ShutdownStatus => "Property Get (CSTS)",
-        Internal::IdentifyController => "Identify Controller",
-        Internal::HostBehavior => "Set Features (Host Behavior Support)",
-        Internal::QueueCount => "Set Features (Number of Queues)",
-        Internal::EventConfiguration => "Set Features (Asynchronous Event Configuration)",
-        Internal::ListNamespaces => "Identify (active namespaces)",
-        Internal::IdentifyNamespace(_) => "Identify Namespace",
-        Internal::Descriptors(_) => "Identify (namespace descriptors)",
-        Internal::KeepAlive => "Keep Alive",
-        Internal::AsyncEvent => "Asynchronous Event Request",
-        Internal::EventLog => "Get Log Page",
-        Internal::Abort(_) => "Abort",
-        Internal::Disconnect => "Disconnect",
-        Internal::ShutdownNotification => "Property Set (CC.SHN)",
     }
 }
 

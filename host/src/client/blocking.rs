@@ -82,11 +82,7 @@ impl Client {
 
     /// Sends a batch and waits for all of it; the answers are in the order of the requests.
     pub fn batch(&self, requests: impl IntoIterator<Item = (u32, Op)>) -> Vec<Done> {
-        self.0
-            .start(requests)
-            .into_iter()
-            .map(|pending| block_on(pending.await_done()))
-            .collect()
+        self.0.start(requests).into_iter().map(|pending| block_on(pending.await_done())).collect()
     }
 
     /// Sends one request and waits for its end, whatever it is.
@@ -198,10 +194,7 @@ impl Wake for Unpark {
 /// Waits for a future on this thread, which sleeps meanwhile.
 pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
-    let unpark = Arc::new(Unpark {
-        thread: thread::current(),
-        woken: AtomicBool::new(false),
-    });
+    let unpark = Arc::new(Unpark { thread: thread::current(), woken: AtomicBool::new(false) });
     let waker = Waker::from(unpark.clone());
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {

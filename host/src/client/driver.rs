@@ -28,10 +28,7 @@ const NOTICES: usize = 256;
 pub(super) enum Message {
     Io(Io, oneshot::Sender<Done>),
     Admin(Admin, oneshot::Sender<Done>),
-    Close {
-        orderly: bool,
-        ended: oneshot::Sender<()>,
-    },
+    Close { orderly: bool, ended: oneshot::Sender<()> },
 }
 
 /// What clients see without asking the thread.
@@ -55,10 +52,7 @@ pub(super) struct Snapshot {
 
 impl Shared {
     pub(super) fn snapshot(&self) -> Snapshot {
-        self.snapshot
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -104,10 +98,7 @@ impl Handle {
 
 impl Clone for Handle {
     fn clone(&self) -> Self {
-        Self {
-            sender: self.sender.clone(),
-            bell: self.bell.clone(),
-        }
+        Self { sender: self.sender.clone(), bell: self.bell.clone() }
     }
 }
 
@@ -170,37 +161,17 @@ struct Driver {
 
 impl Driver {
     fn new(connection: Connection, wake: Wake, options: &Options) -> Result<(Self, Handle), ConnectError> {
-        let Connection {
-            host,
-            association,
-            target,
-            verdicts,
-            fallbacks,
-        } = connection;
-        let gone = || {
-            ConnectError::new(
-                Stage::Ready,
-                ConnectErrorKind::Closed,
-                "the association ended at once",
-            )
-        };
+        let Connection { host, association, target, verdicts, fallbacks } = connection;
+        let gone =
+            || ConnectError::new(Stage::Ready, ConnectErrorKind::Closed, "the association ended at once");
         let (state, info, namespaces) = host
             .association(association)
             .and_then(|a| Some((a.state(), a.info()?.clone(), a.namespaces().clone())))
             .ok_or_else(gone)?;
-        let window = info
-            .queues
-            .iter()
-            .skip(1)
-            .map(|queue| usize::from(queue.depth) - 1)
-            .sum::<usize>()
-            .max(1);
+        let window =
+            info.queues.iter().skip(1).map(|queue| usize::from(queue.depth) - 1).sum::<usize>().max(1);
         let shared = Arc::new(Shared {
-            snapshot: RwLock::new(Snapshot {
-                state,
-                info,
-                namespaces,
-            }),
+            snapshot: RwLock::new(Snapshot { state, info, namespaces }),
             memory: host.memory(),
             target,
             verdicts,
@@ -209,14 +180,8 @@ impl Driver {
             window: window.min(usize::from(options.queue_depth)),
         });
         let (sender, messages) = mpsc::channel();
-        let bell = Arc::new(Bell {
-            wake,
-            rung: AtomicBool::new(false),
-        });
-        let handle = Handle {
-            sender: Some(sender),
-            bell: bell.clone(),
-        };
+        let bell = Arc::new(Bell { wake, rung: AtomicBool::new(false) });
+        let handle = Handle { sender: Some(sender), bell: bell.clone() };
         let driver = Self {
             host,
             association,
@@ -248,10 +213,7 @@ impl Driver {
                 }
             }
             self.publish();
-            let ended = self
-                .host
-                .association(self.association)
-                .is_none_or(|a| a.state() == State::Ended);
+            let ended = self.host.association(self.association).is_none_or(|a| a.state() == State::Ended);
             if ended {
                 for ended in self.closers.drain(..) {
                     // Who does not wait any more need not know.
@@ -306,17 +268,11 @@ impl Driver {
                 io.user = number as u64;
                 match self.host.submit(self.association, io, now) {
                     Ok(()) => self.wait_for(number, reply),
-                    Err(Rejected {
-                        request,
-                        why: Why::Full,
-                    }) => {
+                    Err(Rejected { request, why: Why::Full }) => {
                         self.free.push(number);
                         return Some(Message::Io(request, reply));
                     }
-                    Err(Rejected {
-                        request,
-                        why: Why::Error(error),
-                    }) => {
+                    Err(Rejected { request, why: Why::Error(error) }) => {
                         self.free.push(number);
                         refuse(reply, error, request.op.into_data());
                     }
@@ -327,17 +283,11 @@ impl Driver {
                 admin.user = number as u64;
                 match self.host.submit_admin(self.association, admin, now) {
                     Ok(()) => self.wait_for(number, reply),
-                    Err(Rejected {
-                        request,
-                        why: Why::Full,
-                    }) => {
+                    Err(Rejected { request, why: Why::Full }) => {
                         self.free.push(number);
                         return Some(Message::Admin(request, reply));
                     }
-                    Err(Rejected {
-                        request,
-                        why: Why::Error(error),
-                    }) => {
+                    Err(Rejected { request, why: Why::Error(error) }) => {
                         self.free.push(number);
                         refuse(reply, error, request.data);
                     }
@@ -371,11 +321,7 @@ impl Driver {
             return;
         }
         if let Some(association) = self.host.association(self.association) {
-            let mut snapshot = self
-                .shared
-                .snapshot
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut snapshot = self.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner);
             snapshot.state = association.state();
             snapshot.namespaces = association.namespaces().clone();
             if let Some(info) = association.info() {
@@ -405,9 +351,5 @@ impl Driver {
 }
 
 fn refuse(reply: oneshot::Sender<Done>, error: IoError, data: Data) {
-    drop(reply.send(Done {
-        user: 0,
-        result: Err(error),
-        data,
-    }));
+    drop(reply.send(Done { user: 0, result: Err(error), data }));
 }

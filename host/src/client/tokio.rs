@@ -102,9 +102,7 @@ impl AsyncClient {
     pub fn namespace(&self, nsid: u32) -> Result<Namespace, ClientError> {
         let namespaces = self.namespaces();
         let found = namespaces.iter().find(|namespace| namespace.nsid == nsid);
-        found
-            .cloned()
-            .ok_or_else(|| IoError::UnknownNamespace(nsid).into())
+        found.cloned().ok_or_else(|| IoError::UnknownNamespace(nsid).into())
     }
 
     /// What happens to the association from now on.
@@ -124,10 +122,7 @@ impl AsyncClient {
 
     /// A zeroed buffer for a request.
     pub fn allocate(&self, len: usize) -> Result<Buffer, ClientError> {
-        self.shared
-            .memory
-            .allocate(len)
-            .map_err(|_| IoError::Memory.into())
+        self.shared.memory.allocate(len).map_err(|_| IoError::Memory.into())
     }
 
     /// Sends requests, all with one wake-up; they are answered in any order.
@@ -136,15 +131,7 @@ impl AsyncClient {
         let messages = requests.into_iter().map(|(nsid, op)| {
             let (reply, answer) = oneshot::channel();
             pending.push(Pending(answer));
-            Message::Io(
-                Io {
-                    user: 0,
-                    nsid,
-                    op,
-                    queue: None,
-                },
-                reply,
-            )
+            Message::Io(Io { user: 0, nsid, op, queue: None }, reply)
         });
         // A thread that is gone drops the reply, which the pending request reports.
         self.handle.send(messages);
@@ -162,15 +149,7 @@ impl AsyncClient {
     /// Sends one command for the admin queue and waits for its end.
     pub async fn admin(&self, sqe: Sqe, data: Data, replay: bool) -> Done {
         let (reply, answer) = oneshot::channel();
-        self.handle.send([Message::Admin(
-            Admin {
-                user: 0,
-                sqe,
-                data,
-                replay,
-            },
-            reply,
-        )]);
+        self.handle.send([Message::Admin(Admin { user: 0, sqe, data, replay }, reply)]);
         Pending(answer).await_done().await
     }
 
@@ -265,12 +244,7 @@ impl AsyncClient {
         deallocate: bool,
     ) -> Result<(), ClientError> {
         let (start, blocks) = self.blocks(nsid, offset, len)?;
-        let op = Op::WriteZeroes {
-            start,
-            blocks,
-            deallocate,
-            fua: false,
-        };
+        let op = Op::WriteZeroes { start, blocks, deallocate, fua: false };
         Ok(self.request(nsid, op).await.result.map(drop)?)
     }
 
@@ -303,12 +277,8 @@ impl AsyncClient {
 
     /// Asks the controller for the first 1024 active namespaces beyond `after`, now.
     pub async fn active_namespaces(&self, after: u32) -> Result<Vec<u32>, ClientError> {
-        let buffer = self
-            .identify(Identify::new(Cns::ACTIVE_NAMESPACES, after))
-            .await?;
-        Ok(NamespaceList::view(&buffer)
-            .map(|list| list.iter().collect())
-            .unwrap_or_default())
+        let buffer = self.identify(Identify::new(Cns::ACTIVE_NAMESPACES, after)).await?;
+        Ok(NamespaceList::view(&buffer).map(|list| list.iter().collect()).unwrap_or_default())
     }
 
     /// Any Identify command.
@@ -322,11 +292,7 @@ impl AsyncClient {
         let done = self.admin(sqe, Data::FromController(buffer), true).await;
         let Outcome { transferred, .. } = done.result?;
         if transferred < len as u64 {
-            return Err(IoError::ShortData {
-                expected: len as u32,
-                transferred: transferred as u32,
-            }
-            .into());
+            return Err(IoError::ShortData { expected: len as u32, transferred: transferred as u32 }.into());
         }
         done.data.into_buffer().ok_or_else(|| IoError::Lost.into())
     }
@@ -405,11 +371,7 @@ impl Pending {
 
 /// The thread has gone, and the request with it.
 fn lost() -> Done {
-    Done {
-        user: 0,
-        result: Err(IoError::Lost),
-        data: Data::None,
-    }
+    Done { user: 0, result: Err(IoError::Lost), data: Data::None }
 }
 
 fn buffer_of(done: Done) -> Result<Buffer, ClientError> {
