@@ -25,3 +25,6 @@ pub use link::{Life, Patience};
 pub use negotiate::describe;
 pub use receive::SCRATCH_MIN;
 pub use send::Slices;
+
+#[cfg(test)]
+mod tests;

@@ -134,7 +134,8 @@ impl<D> SendQueue<D> {
     fn stored(&mut self, len: usize) {
         self.end += len;
         match self.segments.back_mut() {
-            Some(last) if last.data.is_none() => last.len += len,
+            // Answers are counted by segment: one that has been marked as the end of an answer is not continued.
+            Some(last) if last.data.is_none() && last.ends == 0 => last.len += len,
             _ => self.segments.push_back(Segment {
                 len,
                 ends: 0,
@@ -150,22 +151,28 @@ impl<D> SendQueue<D> {
         resolve: impl Fn(&'a D, usize) -> &'a [u8],
         slices: &mut Slices<'a>,
     ) -> usize {
-        let (mut stored, mut skip, mut bytes) = (self.start, self.sent, 0);
+        let (mut from, mut to, mut skip, mut bytes) = (self.start, self.start, self.sent, 0);
         for segment in &self.segments {
-            if slices.len() == SLICES || bytes >= BATCH {
+            if slices.len() + 2 > SLICES || bytes >= BATCH {
                 break;
             }
-            let slice = match &segment.data {
-                Some(data) => resolve(data, segment.len).get(skip..).unwrap_or_default(),
-                None => {
-                    let left = segment.len - skip;
-                    stored += left;
-                    &self.arena[stored - left..stored]
+            let left = segment.len - skip;
+            bytes += left;
+            match &segment.data {
+                // What lies together leaves as one slice.
+                None => to += left,
+                Some(data) => {
+                    if from < to {
+                        slices.push(IoSlice::new(&self.arena[from..to]));
+                        from = to;
+                    }
+                    slices.push(IoSlice::new(resolve(data, segment.len).get(skip..).unwrap_or_default()));
                 }
-            };
+            }
             skip = 0;
-            bytes += slice.len();
-            slices.push(IoSlice::new(slice));
+        }
+        if from < to {
+            slices.push(IoSlice::new(&self.arena[from..to]));
         }
         bytes
     }
