@@ -103,10 +103,7 @@ pub fn run(case: &'static Case, fixture: impl FnOnce() -> Box<dyn Fixture> + Sen
     let runner = thread::Builder::new().name(case.id.to_owned()).spawn(move || {
         let verdict = catch_unwind(AssertUnwindSafe(|| {
             let fixture = fixture();
-            let exclusion = fixture
-                .exclusions()
-                .iter()
-                .find(|exclusion| exclusion.case == case.id);
+            let exclusion = fixture.exclusions().iter().find(|exclusion| exclusion.case == case.id);
             (exclusion.map(|exclusion| exclusion.reason), (case.run)(&*fixture))
         }));
         // The receiver may have given up; then nobody is interested.
@@ -115,9 +112,7 @@ pub fn run(case: &'static Case, fixture: impl FnOnce() -> Box<dyn Fixture> + Sen
     if let Err(error) = runner {
         return Outcome::Failed(format!("no thread: {error}"));
     }
-    outcome
-        .recv_timeout(HANG)
-        .unwrap_or_else(|_| Outcome::Failed(format!("hangs: no end within {HANG:?}")))
+    outcome.recv_timeout(HANG).unwrap_or_else(|_| Outcome::Failed(format!("hangs: no end within {HANG:?}")))
 }
 
 type Ran = Result<(Option<&'static str>, Verdict), Box<dyn Any + Send>>;
@@ -128,10 +123,7 @@ fn judge(verdict: Ran) -> Outcome {
         Ok((Some(reason), Ok(()))) => Outcome::ExcludedButPasses(reason),
         Ok((_, Err(Stop::Skipped { reason }))) => Outcome::Skipped(reason),
         Ok((None, Err(failure))) => Outcome::Failed(failure.to_string()),
-        Ok((Some(reason), Err(failure))) => Outcome::Excluded {
-            reason,
-            failure: failure.to_string(),
-        },
+        Ok((Some(reason), Err(failure))) => Outcome::Excluded { reason, failure: failure.to_string() },
         // A panic is never excused: the rule is that nothing panics.
         Err(panic) => {
             let words = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
@@ -145,26 +137,17 @@ fn judge(verdict: Ran) -> Outcome {
 ///
 /// Where `NVMF_CONFORMANCE_REPORT` names a file, one line per case is appended to it: transport, case, outcome.
 pub fn test(transport: &str, id: &str, fixture: impl FnOnce() -> Box<dyn Fixture> + Send + 'static) {
-    let Some(case) = crate::cases().iter().find(|case| case.id == id) else {
-        panic!("no case {id}")
-    };
+    let Some(case) = crate::cases().iter().find(|case| case.id == id) else { panic!("no case {id}") };
     let outcome = run(case, fixture);
     if let Some(path) = std::env::var_os("NVMF_CONFORMANCE_REPORT") {
         let report = std::fs::OpenOptions::new().append(true).create(true).open(path);
-        let line = format!(
-            "{transport}\t{id}\t{}\t{outcome}\t{}\t{}\n",
-            outcome.word(),
-            case.reference,
-            case.title
-        );
+        let line =
+            format!("{transport}\t{id}\t{}\t{outcome}\t{}\t{}\n", outcome.word(), case.reference, case.title);
         let written = report.and_then(|mut report| report.write_all(line.as_bytes()));
         assert!(written.is_ok(), "cannot write the report: {written:?}");
     }
     if outcome.is_failure() {
-        panic!(
-            "{transport}: {id} ({}): {}: {outcome}",
-            case.reference, case.title
-        );
+        panic!("{transport}: {id} ({}): {}: {outcome}", case.reference, case.title);
     }
     if !matches!(outcome, Outcome::Passed) {
         // Past the test harness's capture: a skip that nobody sees is a pass.

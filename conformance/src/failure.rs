@@ -27,18 +27,13 @@ impl Stop {
     #[track_caller]
     #[must_use]
     pub fn failed(what: impl Into<String>) -> Self {
-        Self::Failed {
-            what: what.into(),
-            at: Location::caller(),
-        }
+        Self::Failed { what: what.into(), at: Location::caller() }
     }
 
     /// A case that cannot be run here.
     #[must_use]
     pub fn skipped(reason: impl Into<String>) -> Self {
-        Self::Skipped {
-            reason: reason.into(),
-        }
+        Self::Skipped { reason: reason.into() }
     }
 }
 

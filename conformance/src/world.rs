@@ -112,10 +112,7 @@ impl World {
     /// A host and a controller that listens.
     pub fn new(fixture: &dyn Fixture) -> Result<Self, Stop> {
         let host = fixture.host().host_engine().doing("a host's engine")?;
-        let mut controller = fixture
-            .controller()
-            .controller_engine()
-            .doing("a controller's engine")?;
+        let mut controller = fixture.controller().controller_engine().doing("a controller's engine")?;
         let at = fixture.listen_at();
         let listener = controller.listen(&at).doing("to listen")?;
         let now = match fixture.time() {
@@ -124,20 +121,11 @@ impl World {
         };
         Ok(Self {
             now,
-            hosts: vec![HostSide {
-                engine: host,
-                events: VecDeque::new(),
-            }],
-            controllers: vec![ControllerSide {
-                engine: controller,
-                events: VecDeque::new(),
-            }],
+            hosts: vec![HostSide { engine: host, events: VecDeque::new() }],
+            controllers: vec![ControllerSide { engine: controller, events: VecDeque::new() }],
             rogues: Vec::new(),
             listener,
-            target: Target {
-                wire: at.wire,
-                address: listener.address,
-            },
+            target: Target { wire: at.wire, address: listener.address },
             io_in_capsule: fixture.controller().limits().max_in_capsule.io,
         })
     }
@@ -155,10 +143,7 @@ impl World {
     /// Adds a host; its index.
     pub fn add_host(&mut self, fixture: &dyn Fixture) -> Result<usize, Stop> {
         let engine = fixture.host().host_engine().doing("another host's engine")?;
-        self.hosts.push(HostSide {
-            engine,
-            events: VecDeque::new(),
-        });
+        self.hosts.push(HostSide { engine, events: VecDeque::new() });
         Ok(self.hosts.len() - 1)
     }
 
@@ -185,10 +170,7 @@ impl World {
         }
         let mut events = Vec::new();
         for controller in &mut self.controllers {
-            controller
-                .engine
-                .poll(now, &mut events)
-                .doing("the controller's poll")?;
+            controller.engine.poll(now, &mut events).doing("the controller's poll")?;
             happened |= !events.is_empty();
             controller.events.extend(events.drain(..));
         }
@@ -200,21 +182,10 @@ impl World {
         if self.poll()? {
             return Ok(());
         }
-        let hosts = self
-            .hosts
-            .iter()
-            .map(|host| (host.engine.wait_handle(), host.engine.next_timeout()));
-        let controllers = self
-            .controllers
-            .iter()
-            .map(|c| (c.engine.wait_handle(), c.engine.next_timeout()));
+        let hosts = self.hosts.iter().map(|host| (host.engine.wait_handle(), host.engine.next_timeout()));
+        let controllers = self.controllers.iter().map(|c| (c.engine.wait_handle(), c.engine.next_timeout()));
         let (handles, timeouts): (Vec<_>, Vec<_>) = hosts.chain(controllers).unzip();
-        let mut next = timeouts
-            .into_iter()
-            .flatten()
-            .chain([until])
-            .min()
-            .unwrap_or(until);
+        let mut next = timeouts.into_iter().flatten().chain([until]).min().unwrap_or(until);
         if !self.rogues.is_empty() {
             next = next.min(self.now() + Duration::from_millis(1));
         }
@@ -261,26 +232,16 @@ impl World {
     pub fn quiet(&mut self) -> Result<(), Stop> {
         self.pass(Duration::from_millis(if self.is_virtual() { 1000 } else { 20 }))?;
         if self.hosts.iter().all(|host| host.events.is_empty())
-            && self
-                .controllers
-                .iter()
-                .all(|controller| controller.events.is_empty())
+            && self.controllers.iter().all(|controller| controller.events.is_empty())
         {
             return Ok(());
         }
-        Err(Stop::failed(format!(
-            "something happened that should not: {}",
-            self.pending()
-        )))
+        Err(Stop::failed(format!("something happened that should not: {}", self.pending())))
     }
 
     fn pending(&self) -> String {
         let hosts: Vec<_> = self.hosts.iter().map(|host| &host.events).collect();
-        let controllers: Vec<_> = self
-            .controllers
-            .iter()
-            .map(|controller| &controller.events)
-            .collect();
+        let controllers: Vec<_> = self.controllers.iter().map(|controller| &controller.events).collect();
         format!("hosts: {hosts:?}, controllers: {controllers:?}")
     }
 
@@ -292,9 +253,7 @@ impl World {
 
     /// The next thing that happens at the first controller.
     pub fn controller_event(&mut self) -> Result<ControllerEvent, Stop> {
-        self.until("an event at the controller", |world| {
-            !world.controllers[0].events.is_empty()
-        })?;
+        self.until("an event at the controller", |world| !world.controllers[0].events.is_empty())?;
         self.controllers[0].events.pop_front().doing("an event")
     }
 
@@ -318,10 +277,7 @@ impl World {
         options: &ConnectOptions,
     ) -> Result<(Both, Box<QueueInfo>, Box<QueueInfo>), Stop> {
         let target = self.target;
-        let asked = self.hosts[host]
-            .engine
-            .connect(&target, options)
-            .doing("to connect")?;
+        let asked = self.hosts[host].engine.connect(&target, options).doing("to connect")?;
         let (mut ours, mut theirs) = (None, None);
         self.until("a connection", |world| {
             // Picked out of their order: other queues may be busy meanwhile.
@@ -340,47 +296,24 @@ impl World {
         match (ours, theirs) {
             (
                 Some(HostEvent::Connected { info: ours, .. }),
-                Some(ControllerEvent::Accepted {
-                    queue, info: theirs, ..
-                }),
-            ) => Ok((
-                Both {
-                    host: asked,
-                    controller: queue,
-                },
-                ours,
-                theirs,
-            )),
+                Some(ControllerEvent::Accepted { queue, info: theirs, .. }),
+            ) => Ok((Both { host: asked, controller: queue }, ours, theirs)),
             (ours, theirs) => Err(Stop::failed(format!("no connection: {ours:?}, {theirs:?}"))),
         }
     }
 
     /// Says on both sides what a Connect command would have settled.
     pub fn configure(&mut self, queue: Both, settings: QueueSettings) -> Result<(), Stop> {
-        self.controller()
-            .configure(queue.controller, settings)
-            .doing("the controller's configure")?;
-        self.host()
-            .configure(queue.host, settings)
-            .doing("the host's configure")
+        self.controller().configure(queue.controller, settings).doing("the controller's configure")?;
+        self.host().configure(queue.host, settings).doing("the host's configure")
     }
 
     /// A connected queue as after a Connect command, with SQ flow control as wanted.
     pub fn open(&mut self, depth: u16, sq_flow_control: bool) -> Result<Both, Stop> {
         let kind = QueueKind::Io(1);
         let max_in_capsule = self.io_in_capsule;
-        let queue = self.connect(&ConnectOptions {
-            max_in_capsule,
-            ..options(kind, depth)
-        })?;
-        self.configure(
-            queue,
-            QueueSettings {
-                kind,
-                depth,
-                sq_flow_control,
-            },
-        )?;
+        let queue = self.connect(&ConnectOptions { max_in_capsule, ..options(kind, depth) })?;
+        self.configure(queue, QueueSettings { kind, depth, sq_flow_control })?;
         Ok(queue)
     }
 
@@ -391,27 +324,18 @@ impl World {
 
     /// A buffer of the controller.
     pub fn controller_buffer(&mut self, len: usize) -> Result<Buffer, Stop> {
-        self.controller()
-            .memory()
-            .allocate(len)
-            .doing("a buffer of the controller")
+        self.controller().memory().allocate(len).doing("a buffer of the controller")
     }
 
     /// Submits, and fails if that is refused.
     pub fn submit(&mut self, queue: QueueId, sqe: Sqe, data: Data, cookie: u64) -> Result<Cid, Stop> {
-        self.host()
-            .submit(queue, Command { sqe, data, cookie })
-            .doing("to submit")
+        self.host().submit(queue, Command { sqe, data, cookie }).doing("to submit")
     }
 
     /// The next thing at the controller, which must be a command.
     pub fn request(&mut self) -> Result<Request, Stop> {
         match self.controller_event()? {
-            ControllerEvent::Command { request, sqe, data } => Ok(Request {
-                id: request,
-                sqe,
-                data,
-            }),
+            ControllerEvent::Command { request, sqe, data } => Ok(Request { id: request, sqe, data }),
             other => Err(Stop::failed(format!("expected a command, got {other:?}"))),
         }
     }
@@ -419,21 +343,9 @@ impl World {
     /// The next thing at the host, which must be a completion.
     pub fn done(&mut self) -> Result<Done, Stop> {
         match self.host_event()? {
-            HostEvent::Completed {
-                queue,
-                cookie,
-                cqe,
-                sqhd_valid,
-                transferred,
-                data,
-            } => Ok(Done {
-                queue,
-                cookie,
-                cqe,
-                sqhd_valid,
-                transferred,
-                data,
-            }),
+            HostEvent::Completed { queue, cookie, cqe, sqhd_valid, transferred, data } => {
+                Ok(Done { queue, cookie, cqe, sqhd_valid, transferred, data })
+            }
             other => Err(Stop::failed(format!("expected a completion, got {other:?}"))),
         }
     }
@@ -445,9 +357,7 @@ impl World {
 
     /// Answers with success and data.
     pub fn respond(&mut self, request: &Request, data: Gather) -> Result<(), Stop> {
-        self.controller()
-            .respond(request.id, Cqe::success(request.sqe.cid()), data)
-            .doing("to respond")
+        self.controller().respond(request.id, Cqe::success(request.sqe.cid()), data).doing("to respond")
     }
 
     /// Shows that a queue works: a command goes there and its answer comes back.
@@ -463,25 +373,14 @@ impl World {
 }
 
 fn readable(handles: &[BorrowedFd<'_>], wait: Duration) -> bool {
-    let timeout = Timespec {
-        tv_sec: wait.as_secs().min(3600) as _,
-        tv_nsec: wait.subsec_nanos().into(),
-    };
-    let mut fds: Vec<_> = handles
-        .iter()
-        .map(|&handle| PollFd::from_borrowed_fd(handle, PollFlags::IN))
-        .collect();
+    let timeout = Timespec { tv_sec: wait.as_secs().min(3600) as _, tv_nsec: wait.subsec_nanos().into() };
+    let mut fds: Vec<_> =
+        handles.iter().map(|&handle| PollFd::from_borrowed_fd(handle, PollFlags::IN)).collect();
     matches!(poll(&mut fds, Some(&timeout)), Ok(ready) if ready > 0)
 }
 
 /// Plain options of a queue.
 #[must_use]
 pub fn options(kind: QueueKind, depth: u16) -> ConnectOptions {
-    ConnectOptions {
-        kind,
-        depth,
-        max_in_capsule: 0,
-        timeout: Duration::from_secs(5),
-        source: None,
-    }
+    ConnectOptions { kind, depth, max_in_capsule: 0, timeout: Duration::from_secs(5), source: None }
 }

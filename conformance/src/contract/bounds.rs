@@ -14,10 +14,7 @@ use crate::{
 const CALL: Duration = Duration::from_secs(2);
 
 fn timed<T>(call: impl FnOnce() -> T) -> Result<T, Stop> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "measures calls, whatever time the engines live in"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "measures calls, whatever time the engines live in")]
     let start = Instant::now();
     let result = call();
     let took = start.elapsed();
@@ -27,33 +24,16 @@ fn timed<T>(call: impl FnOnce() -> T) -> Result<T, Stop> {
 
 /// A queue takes one command less than its depth with flow control, all of its depth without; what Connect settles counts.
 pub fn depth(fixture: &dyn Fixture) -> Verdict {
-    for (asked, settled, sq_flow_control, fits) in [
-        (16, 16, true, 15),
-        (16, 16, false, 16),
-        (16, 4, true, 3),
-        (2, 2, true, 1),
-    ] {
+    for (asked, settled, sq_flow_control, fits) in
+        [(16, 16, true, 15), (16, 16, false, 16), (16, 4, true, 3), (2, 2, true, 1)]
+    {
         let mut world = World::new(fixture)?;
         let kind = QueueKind::Io(1);
         let queue = world.connect(&options(kind, asked))?;
-        world.configure(
-            queue,
-            QueueSettings {
-                kind,
-                depth: settled,
-                sq_flow_control,
-            },
-        )?;
+        world.configure(queue, QueueSettings { kind, depth: settled, sq_flow_control })?;
         let mut taken = 0;
         for cookie in 0..32 {
-            match world.host().submit(
-                queue.host,
-                Command {
-                    sqe: flush(),
-                    data: Data::None,
-                    cookie,
-                },
-            ) {
+            match world.host().submit(queue.host, Command { sqe: flush(), data: Data::None, cookie }) {
                 Ok(_) => taken += 1,
                 Err(refused) => check_eq!(refused.why, Misuse::QueueFull),
             }
@@ -80,15 +60,8 @@ pub fn controller_that_sleeps(fixture: &dyn Fixture) -> Verdict {
         timed(|| world.submit(queue.host, write(), Data::ToController(data), cookie))??;
         timed(|| world.poll())??;
     }
-    let one_more = Command {
-        sqe: flush(),
-        data: Data::None,
-        cookie: 200,
-    };
-    check!(
-        timed(|| world.host().submit(queue.host, one_more))?.is_err(),
-        "more than the queue has entries"
-    );
+    let one_more = Command { sqe: flush(), data: Data::None, cookie: 200 };
+    check!(timed(|| world.host().submit(queue.host, one_more))?.is_err(), "more than the queue has entries");
     world.controllers.append(&mut asleep);
     for _ in 0..127 {
         let request = world.request()?;
@@ -125,10 +98,7 @@ pub fn host_that_sleeps(fixture: &dyn Fixture) -> Verdict {
         true
     })?;
     world.pass(Duration::from_millis(10))?;
-    check!(
-        view.try_into_buffer().is_ok(),
-        "a view is held after the peer has the data"
-    );
+    check!(view.try_into_buffer().is_ok(), "a view is held after the peer has the data");
     Ok(())
 }
 
@@ -141,22 +111,13 @@ pub fn limits(fixture: &dyn Fixture) -> Verdict {
         return Err(Stop::failed("no limits of a live queue"));
     };
     for limits in [&host, &ours.limits, &theirs.limits] {
-        check!(
-            limits.max_transfer > 0 && limits.max_transfer <= before.max_transfer,
-            "{limits:?}"
-        );
-        check!(
-            limits.max_depth >= 2 && limits.max_depth <= before.max_depth,
-            "{limits:?}"
-        );
+        check!(limits.max_transfer > 0 && limits.max_transfer <= before.max_transfer, "{limits:?}");
+        check!(limits.max_depth >= 2 && limits.max_depth <= before.max_depth, "{limits:?}");
         check!(limits.max_segments > 0 && limits.max_fetches > 0, "{limits:?}");
     }
     check!(before.max_transfer >= 4096, "{before:?}");
     world.host().close(queue.host, nvmf_transport::Close::Now);
     world.host_event()?;
-    check!(
-        world.host().limits(queue.host).is_none(),
-        "limits of a queue that has ended"
-    );
+    check!(world.host().limits(queue.host).is_none(), "limits of a queue that has ended");
     Ok(())
 }

@@ -24,11 +24,7 @@ fn host_end(world: &mut World) -> Result<(usize, CloseReason), Stop> {
             HostEvent::Closed { reason, .. } => {
                 // The last event, and only once.
                 world.pass(Duration::from_millis(20))?;
-                check!(
-                    world.hosts[0].events.is_empty(),
-                    "after the end: {:?}",
-                    world.hosts[0].events
-                );
+                check!(world.hosts[0].events.is_empty(), "after the end: {:?}", world.hosts[0].events);
                 return Ok((before, reason));
             }
             HostEvent::Aborted { .. } => before += 1,
@@ -55,10 +51,7 @@ pub fn by_the_host(fixture: &dyn Fixture) -> Verdict {
         }
         world.host().close(queue.host, how);
         world.host().close(queue.host, how); // Twice is once.
-        check!(matches!(
-            controller_closed(&mut world)?,
-            CloseReason::PeerClosed | CloseReason::Failed(_)
-        ));
+        check!(matches!(controller_closed(&mut world)?, CloseReason::PeerClosed | CloseReason::Failed(_)));
         let (aborted, reason) = host_end(&mut world)?;
         check_eq!(aborted, 4);
         check!(matches!(reason, CloseReason::Requested), "{how:?}: {reason:?}");
@@ -80,10 +73,7 @@ pub fn by_the_controller(fixture: &dyn Fixture) -> Verdict {
         check!(matches!(controller_closed(&mut world)?, CloseReason::Requested));
         let (aborted, reason) = host_end(&mut world)?;
         check_eq!(aborted, 4);
-        check!(
-            matches!(reason, CloseReason::PeerClosed | CloseReason::Failed(_)),
-            "{how:?}: {reason:?}"
-        );
+        check!(matches!(reason, CloseReason::PeerClosed | CloseReason::Failed(_)), "{how:?}: {reason:?}");
     }
     Ok(())
 }
@@ -141,16 +131,10 @@ pub fn commands_are_flushed(fixture: &dyn Fixture) -> Verdict {
 pub fn before_it_is_up(fixture: &dyn Fixture) -> Verdict {
     let mut world = World::new(fixture)?;
     let target = world.target;
-    let queue = world
-        .host()
-        .connect(&target, &options(QueueKind::Admin, 8))
-        .doing("to connect")?;
+    let queue = world.host().connect(&target, &options(QueueKind::Admin, 8)).doing("to connect")?;
     world.host().close(queue, Close::Now);
     match world.host_event()? {
-        HostEvent::Closed {
-            queue: ended,
-            reason: CloseReason::Requested,
-        } => check_eq!(ended, queue),
+        HostEvent::Closed { queue: ended, reason: CloseReason::Requested } => check_eq!(ended, queue),
         other => return Err(Stop::failed(format!("{other:?}"))),
     }
     check!(world.hosts[0].events.is_empty());
@@ -174,27 +158,15 @@ pub fn host_dropped(fixture: &dyn Fixture) -> Verdict {
     let queues = [world.open(8, true)?, world.open(8, true)?];
     let freed = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&freed);
-    let region = Region::allocate(4096)
-        .doing("memory")?
-        .registered(|_, _| Box::new(Freed(flag)));
+    let region = Region::allocate(4096).doing("memory")?.registered(|_, _| Box::new(Freed(flag)));
     if fixture.host().wire() == nvmf_transport::Wire::RDMA {
-        return Err(Stop::skipped(
-            "watches plain memory, which this transport does not take",
-        ));
+        return Err(Stop::skipped("watches plain memory, which this transport does not take"));
     }
-    world.submit(
-        queues[0].host,
-        read(),
-        Data::FromController(region.into_buffer()),
-        1,
-    )?;
+    world.submit(queues[0].host, read(), Data::FromController(region.into_buffer()), 1)?;
     world.request()?;
     check!(!freed.load(Ordering::SeqCst));
     world.hosts.clear();
-    check!(
-        freed.load(Ordering::SeqCst),
-        "the buffer of a command outlived its engine"
-    );
+    check!(freed.load(Ordering::SeqCst), "the buffer of a command outlived its engine");
     let mut ended = Vec::new();
     for _ in 0..2 {
         match world.controller_event()? {
@@ -226,10 +198,7 @@ pub fn controller_dropped(fixture: &dyn Fixture) -> Verdict {
     check_eq!(aborted, 2);
     check!(!matches!(reason, CloseReason::Requested), "{reason:?}");
     let target = world.target;
-    world
-        .host()
-        .connect(&target, &options(QueueKind::Admin, 8))
-        .doing("to connect")?;
+    world.host().connect(&target, &options(QueueKind::Admin, 8)).doing("to connect")?;
     check!(matches!(host_end(&mut world)?, (0, CloseReason::Failed(_))));
     Ok(())
 }

@@ -14,10 +14,9 @@ use crate::{
 
 fn failure(world: &mut World) -> Result<(Stage, ErrorKind, String), Stop> {
     match world.host_event()? {
-        HostEvent::Closed {
-            reason: CloseReason::Failed(error),
-            ..
-        } => Ok((error.stage(), error.kind(), error.to_string())),
+        HostEvent::Closed { reason: CloseReason::Failed(error), .. } => {
+            Ok((error.stage(), error.kind(), error.to_string()))
+        }
         other => Err(Stop::failed(format!("expected a failure, got {other:?}"))),
     }
 }
@@ -25,10 +24,7 @@ fn failure(world: &mut World) -> Result<(Stage, ErrorKind, String), Stop> {
 /// Both sides know who they talk to and what they agreed on.
 pub fn information(fixture: &dyn Fixture) -> Verdict {
     let mut world = World::new(fixture)?;
-    check!(
-        world.listener.address.port() != 0,
-        "port 0 stands for a port, and the listener says which"
-    );
+    check!(world.listener.address.port() != 0, "port 0 stands for a port, and the listener says which");
     let (_, ours, theirs) = world.connect_with_info(&options(QueueKind::Admin, 32))?;
     check_eq!(ours.peer, world.listener.address);
     check_eq!(theirs.local, world.listener.address);
@@ -41,17 +37,10 @@ pub fn information(fixture: &dyn Fixture) -> Verdict {
 pub fn nobody_listens(fixture: &dyn Fixture) -> Verdict {
     let mut world = World::new(fixture)?;
     let nobody = fixture.nobody();
-    world
-        .host()
-        .connect(&nobody, &options(QueueKind::Admin, 32))
-        .doing("to connect")?;
+    world.host().connect(&nobody, &options(QueueKind::Admin, 32)).doing("to connect")?;
     let (stage, kind, text) = failure(&mut world)?;
     check_eq!((stage, kind), (Stage::Connect, ErrorKind::Refused), "{text}");
-    check!(
-        text.contains(&nobody.address.port().to_string()),
-        "{text:?} does not name {}",
-        nobody.address
-    );
+    check!(text.contains(&nobody.address.port().to_string()), "{text:?} does not name {}", nobody.address);
     Ok(())
 }
 
@@ -63,35 +52,20 @@ pub fn silence(fixture: &dyn Fixture) -> Verdict {
     let mut world = World::new(fixture)?;
     let address = rogue.address().doing("the address of a silent controller")?;
     world.rogues.push(rogue);
-    let target = Target {
-        address,
-        ..world.target
-    };
+    let target = Target { address, ..world.target };
     let timeout = Duration::from_millis(300);
     let start = world.now();
     world
         .host()
-        .connect(
-            &target,
-            &ConnectOptions {
-                timeout,
-                ..options(QueueKind::Admin, 32)
-            },
-        )
+        .connect(&target, &ConnectOptions { timeout, ..options(QueueKind::Admin, 32) })
         .doing("to connect")?;
     world.poll()?;
     let due = world.host().next_timeout().doing("a timeout while connecting")?;
-    check!(
-        due <= world.now() + timeout,
-        "the engine wants to be polled too late"
-    );
+    check!(due <= world.now() + timeout, "the engine wants to be polled too late");
     let (_, kind, text) = failure(&mut world)?;
     check_eq!(kind, ErrorKind::TimedOut, "{text}");
     let took = world.now() - start;
-    check!(
-        took >= timeout && took < timeout + Duration::from_secs(2),
-        "{took:?}"
-    );
+    check!(took >= timeout && took < timeout + Duration::from_secs(2), "{took:?}");
     Ok(())
 }
 
@@ -100,11 +74,9 @@ pub fn address_in_use(fixture: &dyn Fixture) -> Verdict {
     let mut world = World::new(fixture)?;
     let target = world.target;
     match world.controller().listen(&target) {
-        Err(error) => check_eq!(
-            (error.stage(), error.kind()),
-            (Stage::Listen, ErrorKind::AddressInUse),
-            "{error}"
-        ),
+        Err(error) => {
+            check_eq!((error.stage(), error.kind()), (Stage::Listen, ErrorKind::AddressInUse), "{error}")
+        }
         Ok(other) => check!(false, "listens twice: {other:?}"),
     }
     let queue = world.connect(&options(QueueKind::Admin, 32))?;
@@ -119,40 +91,19 @@ pub fn unlisten(fixture: &dyn Fixture) -> Verdict {
     world.controller().unlisten(listener);
     world.controller().unlisten(listener);
     world.poll()?;
-    world
-        .host()
-        .connect(&target, &options(QueueKind::Io(1), 32))
-        .doing("to connect")?;
+    world.host().connect(&target, &options(QueueKind::Io(1), 32)).doing("to connect")?;
     let (_, kind, text) = failure(&mut world)?;
-    check!(
-        matches!(
-            kind,
-            ErrorKind::Refused | ErrorKind::Reset | ErrorKind::PeerClosed
-        ),
-        "{text}"
-    );
+    check!(matches!(kind, ErrorKind::Refused | ErrorKind::Reset | ErrorKind::PeerClosed), "{text}");
     world.works(queue)
 }
 
 /// Two listeners of one engine are told apart.
 pub fn two_listeners(fixture: &dyn Fixture) -> Verdict {
     let mut world = World::new(fixture)?;
-    let second = world
-        .controller()
-        .listen(&fixture.listen_at())
-        .doing("to listen again")?;
-    check!(
-        second.id != world.listener.id && second.address != world.listener.address,
-        "{second:?}"
-    );
-    let target = Target {
-        address: second.address,
-        ..world.target
-    };
-    world
-        .host()
-        .connect(&target, &options(QueueKind::Admin, 32))
-        .doing("to connect")?;
+    let second = world.controller().listen(&fixture.listen_at()).doing("to listen again")?;
+    check!(second.id != world.listener.id && second.address != world.listener.address, "{second:?}");
+    let target = Target { address: second.address, ..world.target };
+    world.host().connect(&target, &options(QueueKind::Admin, 32)).doing("to connect")?;
     match world.controller_event()? {
         ControllerEvent::Accepted { listener, info, .. } => {
             check_eq!(listener, second.id);
@@ -199,10 +150,7 @@ pub fn offers(fixture: &dyn Fixture) -> Verdict {
     }
     let name = host.name();
     let known = Transports::default().with(host);
-    let foreign = Target {
-        wire: Some(Wire(0xfe ^ 0x0f)),
-        ..target
-    };
+    let foreign = Target { wire: Some(Wire(0xfe ^ 0x0f)), ..target };
     match known.select(&foreign, &Policy::Auto) {
         Err(none) => check!(none.to_string().contains(name), "{none}"),
         Ok(selection) => check!(false, "chosen for a foreign wire: {selection:?}"),

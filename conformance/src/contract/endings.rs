@@ -45,19 +45,10 @@ pub fn commands_end_once(fixture: &dyn Fixture) -> Verdict {
             other => return Err(Stop::failed(format!("{other:?} in between"))),
         }
     }
-    check!(
-        completed
-            .values()
-            .chain(aborted.values())
-            .all(|&times| times == 1),
-        "{completed:?} {aborted:?}"
-    );
+    check!(completed.values().chain(aborted.values()).all(|&times| times == 1), "{completed:?} {aborted:?}");
     check_eq!(completed.len(), 15);
     check_eq!(aborted.len(), 16);
-    check!(
-        completed.keys().all(|cookie| !aborted.contains_key(cookie)),
-        "{completed:?} {aborted:?}"
-    );
+    check!(completed.keys().all(|cookie| !aborted.contains_key(cookie)), "{completed:?} {aborted:?}");
     Ok(())
 }
 
@@ -98,20 +89,12 @@ pub fn fetches_end_once(fixture: &dyn Fixture) -> Verdict {
     }
     world.host().close(queue.host, Close::Now);
     world.until("the end at the controller", |world| {
-        matches!(
-            world.controllers[0].events.back(),
-            Some(ControllerEvent::Closed { .. })
-        )
+        matches!(world.controllers[0].events.back(), Some(ControllerEvent::Closed { .. }))
     })?;
     let mut offsets = Vec::new();
     for event in world.controllers[0].events.drain(..) {
         match event {
-            ControllerEvent::Fetched {
-                request: whose,
-                offset,
-                data,
-                ..
-            } => {
+            ControllerEvent::Fetched { request: whose, offset, data, .. } => {
                 check_eq!(whose, request.id);
                 check_eq!(data.len(), len);
                 offsets.push(offset as usize / len);
@@ -216,18 +199,10 @@ pub fn fetches_return_buffers(fixture: &dyn Fixture) -> Verdict {
             .fetch(request.id, offset as u32, into)
             .map_err(|refused| Stop::failed(refused.to_string()))?;
         match world.controller_event()? {
-            ControllerEvent::Fetched {
-                request: whose,
-                offset: from,
-                data,
-                outcome: Ok(()),
-            } => {
+            ControllerEvent::Fetched { request: whose, offset: from, data, outcome: Ok(()) } => {
                 check_eq!((whose, from as usize), (request.id, offset));
                 check_eq!(place(&data), into_place);
-                check!(
-                    has_pattern(&data, offset, 5),
-                    "the part at {offset} is not what was sent"
-                );
+                check!(has_pattern(&data, offset, 5), "the part at {offset} is not what was sent");
             }
             other => return Err(Stop::failed(format!("{other:?}"))),
         }

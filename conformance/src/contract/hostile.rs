@@ -29,9 +29,7 @@ pub fn hosts(fixture: &dyn Fixture) -> Verdict {
     let decent = world.open(8, true)?;
     let rogues = fixture.rogue_hosts(world.listener.address);
     if rogues.is_empty() {
-        return Err(Stop::skipped(
-            "nobody has written a rogue host for this transport",
-        ));
+        return Err(Stop::skipped("nobody has written a rogue host for this transport"));
     }
     for rogue in rogues {
         let name = rogue.name().to_owned();
@@ -73,22 +71,14 @@ pub fn controllers(fixture: &dyn Fixture) -> Verdict {
     let decent = world.open(8, true)?;
     let rogues = fixture.rogue_controllers();
     if rogues.is_empty() {
-        return Err(Stop::skipped(
-            "nobody has written a rogue controller for this transport",
-        ));
+        return Err(Stop::skipped("nobody has written a rogue controller for this transport"));
     }
     for rogue in rogues {
         let name = rogue.name().to_owned();
         let address = rogue.address().doing(&name)?;
         world.rogues.push(rogue);
-        let target = Target {
-            address,
-            ..world.target
-        };
-        let queue = world
-            .host()
-            .connect(&target, &options(QueueKind::Admin, 8))
-            .doing(&name)?;
+        let target = Target { address, ..world.target };
+        let queue = world.host().connect(&target, &options(QueueKind::Admin, 8)).doing(&name)?;
         let mut outstanding = 0;
         loop {
             match world.host_event().doing(&name)? {
@@ -100,10 +90,7 @@ pub fn controllers(fixture: &dyn Fixture) -> Verdict {
                     outstanding = 2;
                 }
                 HostEvent::Completed { cqe, .. } => {
-                    check!(
-                        !cqe.status().is_success(),
-                        "{name}: its lies were taken for success"
-                    );
+                    check!(!cqe.status().is_success(), "{name}: its lies were taken for success");
                     outstanding -= 1;
                 }
                 HostEvent::Aborted { .. } => outstanding -= 1,

@@ -22,13 +22,10 @@ pub fn cids(fixture: &dyn Fixture) -> Verdict {
         waiting.push_back((request, cookie));
         // Ends one of the oldest, not always the oldest.
         if waiting.len() == 12 {
-            let (request, cookie) = waiting
-                .remove(cookie as usize % 3)
-                .unwrap_or_else(|| unreachable!("twelve wait"));
+            let (request, cookie) =
+                waiting.remove(cookie as usize % 3).unwrap_or_else(|| unreachable!("twelve wait"));
             // The caller's CID is not the one that counts.
-            let cqe = Cqe::default()
-                .with_dw0(cookie as u32)
-                .with_cid(nvmf_wire::Cid(0xdead));
+            let cqe = Cqe::default().with_dw0(cookie as u32).with_cid(nvmf_wire::Cid(0xdead));
             check!(world.controller().respond(request.id, cqe, Gather::new()).is_ok());
             let done = world.done()?;
             check_eq!(
@@ -53,28 +50,14 @@ pub fn stale_queue(fixture: &dyn Fixture) -> Verdict {
         old.host != new.host && old.controller != new.controller,
         "a name was used again: {old:?}, {new:?}"
     );
-    let command = Command {
-        sqe: flush(),
-        data: Data::None,
-        cookie: 1,
-    };
+    let command = Command { sqe: flush(), data: Data::None, cookie: 1 };
     match world.host().submit(old.host, command) {
         Err(refused) => check_eq!(refused.why, Misuse::UnknownQueue),
         Ok(cid) => check!(false, "an ended queue took command {cid}"),
     }
-    let settings = QueueSettings {
-        kind: QueueKind::Io(1),
-        depth: 8,
-        sq_flow_control: true,
-    };
-    check_eq!(
-        world.host().configure(old.host, settings),
-        Err(Misuse::UnknownQueue)
-    );
-    check_eq!(
-        world.controller().configure(old.controller, settings),
-        Err(Misuse::UnknownQueue)
-    );
+    let settings = QueueSettings { kind: QueueKind::Io(1), depth: 8, sq_flow_control: true };
+    check_eq!(world.host().configure(old.host, settings), Err(Misuse::UnknownQueue));
+    check_eq!(world.controller().configure(old.controller, settings), Err(Misuse::UnknownQueue));
     check!(world.host().limits(old.host).is_none() && world.controller().limits(old.controller).is_none());
     world.host().close(old.host, Close::Now);
     world.controller().close(old.controller, Close::AfterFlush);
@@ -116,23 +99,15 @@ pub fn request_of_an_ended_queue(fixture: &dyn Fixture) -> Verdict {
     let stale = world.request()?;
     world.controller().close(old.controller, Close::Now);
     world.controller_event()?;
-    check!(matches!(
-        world.host_event()?,
-        HostEvent::Aborted { cookie: 1, .. }
-    ));
+    check!(matches!(world.host_event()?, HostEvent::Aborted { cookie: 1, .. }));
     world.host_event()?;
     let new = world.open(8, true)?;
     world.submit(new.host, flush(), Data::None, 2)?;
     let request = world.request()?;
-    match world
-        .controller()
-        .respond(stale.id, Cqe::default(), Gather::new())
-    {
-        Err(refused) => check!(
-            matches!(refused.why, Misuse::UnknownRequest | Misuse::UnknownQueue),
-            "{}",
-            refused.why
-        ),
+    match world.controller().respond(stale.id, Cqe::default(), Gather::new()) {
+        Err(refused) => {
+            check!(matches!(refused.why, Misuse::UnknownRequest | Misuse::UnknownQueue), "{}", refused.why)
+        }
         Ok(()) => check!(false, "a request of an ended queue was answered"),
     }
     world.quiet()?;

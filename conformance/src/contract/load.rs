@@ -43,10 +43,7 @@ fn serve(world: &mut World, fetching: &mut HashMap<RequestId, Fetching>, rng: &m
                         continue;
                     }
                     (IoOpcode::WRITE, Ok(RequestData::InCapsule(data))) => {
-                        check!(
-                            data.len() == len && has_pattern(&data, 0, salt),
-                            "wrong in-capsule data"
-                        );
+                        check!(data.len() == len && has_pattern(&data, 0, salt), "wrong in-capsule data");
                         world
                             .controller()
                             .respond(request, Cqe::default(), Default::default())
@@ -55,14 +52,7 @@ fn serve(world: &mut World, fetching: &mut HashMap<RequestId, Fetching>, rng: &m
                     }
                     (IoOpcode::WRITE, Ok(RequestData::Remote { len: described })) => {
                         check_eq!(described as usize, len);
-                        fetching.insert(
-                            request,
-                            Fetching {
-                                len,
-                                asked: 0,
-                                got: 0,
-                            },
-                        );
+                        fetching.insert(request, Fetching { len, asked: 0, got: 0 });
                     }
                     (IoOpcode::FLUSH, Ok(RequestData::None)) => {
                         world
@@ -75,20 +65,12 @@ fn serve(world: &mut World, fetching: &mut HashMap<RequestId, Fetching>, rng: &m
                 }
                 request
             }
-            ControllerEvent::Fetched {
-                request,
-                offset,
-                data,
-                outcome,
-            } => {
+            ControllerEvent::Fetched { request, offset, data, outcome } => {
                 outcome.doing("the fetch")?;
                 // The salt of a fetched piece is known from its first byte; the host's check of its own data is the model.
                 let first = usize::from(*data.first().doing("a byte")?);
                 let salt = ((first + super::PERIOD - offset as usize % super::PERIOD) % super::PERIOD) as u8;
-                check!(
-                    has_pattern(&data, offset as usize, salt),
-                    "wrong data at {offset}"
-                );
+                check!(has_pattern(&data, offset as usize, salt), "wrong data at {offset}");
                 if let Some(state) = fetching.get_mut(&request) {
                     state.got += data.len();
                 }
@@ -101,23 +83,13 @@ fn serve(world: &mut World, fetching: &mut HashMap<RequestId, Fetching>, rng: &m
         };
         if state.got == state.len {
             fetching.remove(&request);
-            world
-                .controller()
-                .respond(request, Cqe::default(), Default::default())
-                .doing("to respond")?;
+            world.controller().respond(request, Cqe::default(), Default::default()).doing("to respond")?;
             continue;
         }
         while state.asked < state.len {
             let part = (4 * (1 + rng.below(25_000) as usize)).min(state.len - state.asked);
-            let into = world.controllers[0]
-                .engine
-                .memory()
-                .allocate(part)
-                .doing("memory")?;
-            match world.controllers[0]
-                .engine
-                .fetch(request, state.asked as u32, into)
-            {
+            let into = world.controllers[0].engine.memory().allocate(part).doing("memory")?;
+            match world.controllers[0].engine.fetch(request, state.asked as u32, into) {
                 Ok(()) => state.asked += part,
                 Err(refused) => {
                     check_eq!(refused.why, Misuse::TooManyFetches);
@@ -133,10 +105,7 @@ fn serve(world: &mut World, fetching: &mut HashMap<RequestId, Fetching>, rng: &m
 pub fn mixed(fixture: &dyn Fixture) -> Verdict {
     for (seed, sq_flow_control) in [(1, true), (2, false)] {
         run(fixture, seed, sq_flow_control).map_err(|stop| match stop {
-            Stop::Failed { what, at } => Stop::Failed {
-                what: format!("seed {seed}: {what}"),
-                at,
-            },
+            Stop::Failed { what, at } => Stop::Failed { what: format!("seed {seed}: {what}"), at },
             skipped => skipped,
         })?;
     }
@@ -151,35 +120,18 @@ fn run(fixture: &dyn Fixture, seed: u64, sq_flow_control: bool) -> Verdict {
         let kind = QueueKind::Io(qid);
         let depth = 1 << (qid + 1);
         let max_in_capsule = world.io_in_capsule;
-        let queue = world.connect(&nvmf_transport::ConnectOptions {
-            max_in_capsule,
-            ..options(kind, depth)
-        })?;
-        world.configure(
-            queue,
-            QueueSettings {
-                kind,
-                depth,
-                sq_flow_control,
-            },
-        )?;
+        let queue =
+            world.connect(&nvmf_transport::ConnectOptions { max_in_capsule, ..options(kind, depth) })?;
+        world.configure(queue, QueueSettings { kind, depth, sq_flow_control })?;
         queues.push(queue.host);
     }
-    let most = world
-        .host()
-        .limits(queues[0])
-        .map_or(4096, |limits| limits.max_transfer)
-        .min(600_000);
+    let most = world.host().limits(queues[0]).map_or(4096, |limits| limits.max_transfer).min(600_000);
     let mut outstanding: HashMap<u64, (QueueId, usize, u8)> = HashMap::new();
     let mut fetching = HashMap::new();
     let (mut submitted, mut ended) = (0, 0);
     let until = world.now() + LIMIT * 2;
     while ended < COMMANDS {
-        check!(
-            world.now() < until,
-            "{ended} of {COMMANDS} commands within {:?}",
-            LIMIT * 2
-        );
+        check!(world.now() < until, "{ended} of {COMMANDS} commands within {:?}", LIMIT * 2);
         while submitted < COMMANDS {
             let queue = queues[rng.below(queues.len() as u64) as usize];
             // Mostly small ones, some up to the limit.
@@ -200,14 +152,7 @@ fn run(fixture: &dyn Fixture, seed: u64, sq_flow_control: bool) -> Verdict {
             };
             sqe.cdw10.set(len as u32);
             sqe.cdw11.set(u32::from(salt));
-            match world.host().submit(
-                queue,
-                Command {
-                    sqe,
-                    data,
-                    cookie: submitted,
-                },
-            ) {
+            match world.host().submit(queue, Command { sqe, data, cookie: submitted }) {
                 Ok(_) => {
                     outstanding.insert(submitted, (queue, len, salt));
                     submitted += 1;
@@ -221,15 +166,7 @@ fn run(fixture: &dyn Fixture, seed: u64, sq_flow_control: bool) -> Verdict {
         world.turn(until)?;
         serve(&mut world, &mut fetching, &mut rng)?;
         while let Some(event) = world.hosts[0].events.pop_front() {
-            let HostEvent::Completed {
-                queue,
-                cookie,
-                cqe,
-                data,
-                transferred,
-                ..
-            } = event
-            else {
+            let HostEvent::Completed { queue, cookie, cqe, data, transferred, .. } = event else {
                 return Err(Stop::failed(format!("{event:?}")));
             };
             let (expected, len, salt) = outstanding.remove(&cookie).doing("the command of a completion")?;
@@ -240,10 +177,7 @@ fn run(fixture: &dyn Fixture, seed: u64, sq_flow_control: bool) -> Verdict {
                 check_eq!(transferred as usize, len);
             }
             if let Some(buffer) = data.into_buffer() {
-                check!(
-                    has_pattern(&buffer, 0, salt),
-                    "command {cookie}: wrong data of {len} bytes"
-                );
+                check!(has_pattern(&buffer, 0, salt), "command {cookie}: wrong data of {len} bytes");
             }
             ended += 1;
         }

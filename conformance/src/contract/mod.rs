@@ -71,7 +71,5 @@ fn pattern(bytes: &mut [u8], salt: u8) {
 /// Whether the bytes are those of [`pattern`] from `offset` on.
 fn has_pattern(bytes: &[u8], offset: usize, salt: u8) -> bool {
     let start = (offset + usize::from(salt)) % PERIOD;
-    bytes
-        .chunks(PERIOD * 32)
-        .all(|chunk| *chunk == PATTERN[start..start + chunk.len()])
+    bytes.chunks(PERIOD * 32).all(|chunk| *chunk == PATTERN[start..start + chunk.len()])
 }

@@ -55,14 +55,9 @@ pub fn end_after_answer(fixture: &dyn Fixture) -> Verdict {
     let request = world.request()?;
     world.request()?;
     world.succeed(&request)?;
-    world
-        .controller()
-        .close(queue.controller, nvmf_transport::Close::AfterFlush);
+    world.controller().close(queue.controller, nvmf_transport::Close::AfterFlush);
     check_eq!(world.done()?.cookie, 1);
-    check!(matches!(
-        world.host_event()?,
-        HostEvent::Aborted { cookie: 2, .. }
-    ));
+    check!(matches!(world.host_event()?, HostEvent::Aborted { cookie: 2, .. }));
     check!(matches!(world.host_event()?, HostEvent::Closed { .. }));
     match world.controller_event()? {
         ControllerEvent::Closed { queue: ended, .. } => check_eq!(ended, queue.controller),

@@ -16,23 +16,8 @@ fn refused(world: &mut World, queue: Both, sqe: Sqe, len: usize, why: Misuse) ->
     let mut buffer = world.buffer(len)?;
     pattern(&mut buffer, 9);
     let at = place(&buffer);
-    match world.host().submit(
-        queue.host,
-        Command {
-            sqe,
-            data: Data::ToController(buffer),
-            cookie: 77,
-        },
-    ) {
-        Err(Refused {
-            given_back:
-                Command {
-                    sqe: same,
-                    data,
-                    cookie: 77,
-                },
-            why: reason,
-        }) => {
+    match world.host().submit(queue.host, Command { sqe, data: Data::ToController(buffer), cookie: 77 }) {
+        Err(Refused { given_back: Command { sqe: same, data, cookie: 77 }, why: reason }) => {
             check_eq!(same, sqe);
             check_eq!(place_of(&data), Some(at));
             check!(matches!(&data, Data::ToController(buffer) if has_pattern(buffer, 0, 9)));
@@ -91,10 +76,7 @@ pub fn wrong_moment(fixture: &dyn Fixture) -> Verdict {
         Ok(host) => host,
         Err(error) => return Err(Stop::failed(error.to_string())),
     };
-    let early = Both {
-        host,
-        controller: host,
-    };
+    let early = Both { host, controller: host };
     refused(&mut world, early, write(), 512, Misuse::NotConnected)?;
     let controller = match (world.host_event()?, world.controller_event()?) {
         (_, ControllerEvent::Accepted { queue, .. }) => queue,
@@ -129,56 +111,30 @@ pub fn fetch(fixture: &dyn Fixture) -> Verdict {
             }
         }
     };
-    check_eq!(
-        attempt(&mut world, request.id, 0, len + 1)?,
-        Some(Misuse::DataLength)
-    );
-    check_eq!(
-        attempt(&mut world, request.id, 4096, 4096)?,
-        Some(Misuse::DataLength),
-        "with a gap before it"
-    );
+    check_eq!(attempt(&mut world, request.id, 0, len + 1)?, Some(Misuse::DataLength));
+    check_eq!(attempt(&mut world, request.id, 4096, 4096)?, Some(Misuse::DataLength), "with a gap before it");
     check_eq!(
         attempt(&mut world, request.id, 0, 4094)?,
         Some(Misuse::DataLength),
         "no multiple of four, and not the last"
     );
-    check_eq!(
-        attempt(&mut world, request.id, u32::MAX, 512)?,
-        Some(Misuse::DataLength)
-    );
+    check_eq!(attempt(&mut world, request.id, u32::MAX, 512)?, Some(Misuse::DataLength));
     check_eq!(attempt(&mut world, without.id, 0, 512)?, Some(Misuse::DataLength));
     let most = u32::from(fixture.controller().limits().max_fetches);
     for n in 0..most {
-        check_eq!(
-            attempt(&mut world, request.id, n * 4096, 4096)?,
-            None,
-            "fetch {n} of {most}"
-        );
+        check_eq!(attempt(&mut world, request.id, n * 4096, 4096)?, None, "fetch {n} of {most}");
     }
-    check_eq!(
-        attempt(&mut world, request.id, most * 4096, 4096)?,
-        Some(Misuse::TooManyFetches)
-    );
+    check_eq!(attempt(&mut world, request.id, most * 4096, 4096)?, Some(Misuse::TooManyFetches));
     for n in 0..most {
         match world.controller_event()? {
-            ControllerEvent::Fetched {
-                offset,
-                data,
-                outcome: Ok(()),
-                ..
-            } => {
+            ControllerEvent::Fetched { offset, data, outcome: Ok(()), .. } => {
                 check_eq!(offset, n * 4096);
                 check!(has_pattern(&data, offset as usize, 1));
             }
             other => return Err(Stop::failed(format!("{other:?}"))),
         }
     }
-    check_eq!(
-        attempt(&mut world, request.id, most * 4096, 4096)?,
-        None,
-        "after the others have ended"
-    );
+    check_eq!(attempt(&mut world, request.id, most * 4096, 4096)?, None, "after the others have ended");
     Ok(())
 }
 
@@ -203,18 +159,9 @@ pub fn respond(fixture: &dyn Fixture) -> Verdict {
     check_eq!(attempt(&mut world, reading.id, 4097)?, Some(Misuse::DataLength));
     check_eq!(attempt(&mut world, writing.id, 512)?, Some(Misuse::DataLength));
     let into = world.controller_buffer(65_536)?;
-    world
-        .controller()
-        .fetch(writing.id, 0, into)
-        .map_err(|refused| Stop::failed(refused.to_string()))?;
-    check!(
-        attempt(&mut world, writing.id, 0)?.is_some(),
-        "answered with a fetch under way"
-    );
-    check!(matches!(
-        world.controller_event()?,
-        ControllerEvent::Fetched { outcome: Ok(()), .. }
-    ));
+    world.controller().fetch(writing.id, 0, into).map_err(|refused| Stop::failed(refused.to_string()))?;
+    check!(attempt(&mut world, writing.id, 0)?.is_some(), "answered with a fetch under way");
+    check!(matches!(world.controller_event()?, ControllerEvent::Fetched { outcome: Ok(()), .. }));
     check_eq!(attempt(&mut world, writing.id, 0)?, None);
     check_eq!(attempt(&mut world, writing.id, 0)?, Some(Misuse::UnknownRequest));
     check_eq!(attempt(&mut world, reading.id, 4096)?, None);
@@ -228,22 +175,11 @@ pub fn configure(fixture: &dyn Fixture) -> Verdict {
     let mut world = World::new(fixture)?;
     let queue = world.open(8, true)?;
     let kind = QueueKind::Io(1);
-    let huge = QueueSettings {
-        kind,
-        depth: u16::MAX,
-        sq_flow_control: true,
-    };
+    let huge = QueueSettings { kind, depth: u16::MAX, sq_flow_control: true };
     check_eq!(world.host().configure(queue.host, huge), Err(Misuse::Parameter));
-    let none = QueueSettings {
-        kind,
-        depth: 0,
-        sq_flow_control: true,
-    };
+    let none = QueueSettings { kind, depth: 0, sq_flow_control: true };
     check_eq!(world.host().configure(queue.host, none), Err(Misuse::Parameter));
-    check_eq!(
-        world.controller().configure(queue.controller, none),
-        Err(Misuse::Parameter)
-    );
+    check_eq!(world.controller().configure(queue.controller, none), Err(Misuse::Parameter));
     world.works(queue)
 }
 
@@ -261,11 +197,7 @@ pub fn nothing_is_not_data(fixture: &dyn Fixture) -> Verdict {
     let empty = world.buffer(0)?;
     world.submit(queue.host, write(), Data::ToController(empty), 2)?;
     let request = world.request()?;
-    check!(
-        matches!(&request.data, Ok(data) if data.is_empty()),
-        "{:?}",
-        request.data
-    );
+    check!(matches!(&request.data, Ok(data) if data.is_empty()), "{:?}", request.data);
     world.succeed(&request)?;
     check!(matches!(world.done()?.data, Data::ToController(buffer) if buffer.is_empty()));
     Ok(())

@@ -36,9 +36,7 @@ fn serve(mut engine: Box<dyn ControllerEngine>) -> Result<u64, Stop> {
         for event in events.drain(..) {
             match event {
                 ControllerEvent::Command { request, .. } => {
-                    engine
-                        .respond(request, Cqe::default(), Default::default())
-                        .doing("to respond")?;
+                    engine.respond(request, Cqe::default(), Default::default()).doing("to respond")?;
                     served += 1;
                 }
                 ControllerEvent::Closed { .. } => return Ok(served),
@@ -57,9 +55,7 @@ pub fn between_threads(fixture: &dyn Fixture) -> Verdict {
     let address = controller.listen(&at).doing("to listen")?.address;
     let thread = thread::spawn(move || serve(controller));
     let target = nvmf_transport::Target { address, ..at };
-    let queue = host
-        .connect(&target, &options(QueueKind::Admin, 8))
-        .doing("to connect")?;
+    let queue = host.connect(&target, &options(QueueKind::Admin, 8)).doing("to connect")?;
     let mut waiter = Waiter::new(WaitPolicy::Block);
     let mut events = Vec::new();
     let deadline = now() + LIMIT;
@@ -67,10 +63,7 @@ pub fn between_threads(fixture: &dyn Fixture) -> Verdict {
     const ROUNDS: u64 = 200;
     loop {
         let time = now();
-        check!(
-            time < deadline,
-            "{back} of {ROUNDS} commands came back: a wake-up was lost"
-        );
+        check!(time < deadline, "{back} of {ROUNDS} commands came back: a wake-up was lost");
         host.poll(time, &mut events).doing("the host's poll")?;
         if events.is_empty() {
             let until = host.next_timeout().into_iter().chain([deadline]).min();
@@ -91,15 +84,8 @@ pub fn between_threads(fixture: &dyn Fixture) -> Verdict {
                 sent += 1;
                 host.close(queue, Close::AfterFlush);
             } else if sent == back && sent < ROUNDS {
-                host.submit(
-                    queue,
-                    Command {
-                        sqe: flush(),
-                        data: Data::None,
-                        cookie: sent,
-                    },
-                )
-                .map_err(|refused| Stop::failed(refused.to_string()))?;
+                host.submit(queue, Command { sqe: flush(), data: Data::None, cookie: sent })
+                    .map_err(|refused| Stop::failed(refused.to_string()))?;
                 sent += 1;
             }
         }
@@ -107,9 +93,7 @@ pub fn between_threads(fixture: &dyn Fixture) -> Verdict {
             break;
         }
     }
-    let served = thread
-        .join()
-        .map_err(|_| Stop::failed("the controller's thread panicked"))??;
+    let served = thread.join().map_err(|_| Stop::failed("the controller's thread panicked"))??;
     check_eq!(served, ROUNDS);
     Ok(())
 }
@@ -123,14 +107,8 @@ pub fn idle(fixture: &dyn Fixture) -> Verdict {
     let mut waiter = Waiter::new(WaitPolicy::Block);
     let pause = Duration::from_millis(50);
     for (handle, next) in [
-        (
-            world.hosts[0].engine.wait_handle(),
-            world.hosts[0].engine.next_timeout(),
-        ),
-        (
-            world.controllers[0].engine.wait_handle(),
-            world.controllers[0].engine.next_timeout(),
-        ),
+        (world.hosts[0].engine.wait_handle(), world.hosts[0].engine.next_timeout()),
+        (world.controllers[0].engine.wait_handle(), world.controllers[0].engine.next_timeout()),
     ] {
         check!(
             next.is_none_or(|next| next > world.now() + pause),

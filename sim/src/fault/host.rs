@@ -228,10 +228,7 @@ impl Host {
             let closed_here = state.closing.is_some();
             let mut silenced = std::mem::take(&mut state.silenced);
             if closed_here {
-                silenced = silenced
-                    .into_iter()
-                    .filter(|event| !matches!(event, HostEvent::Connected { .. }))
-                    .collect();
+                silenced.retain(|event| !matches!(event, HostEvent::Connected { .. }));
             }
             for event in silenced {
                 match event {
