@@ -220,7 +220,8 @@ impl Host {
     ) -> Result<AssociationId, ConnectError> {
         let id = self.associate(target, options)?;
         self.drive(done, |host| match host.association(id).map(Association::state) {
-            Some(State::Connecting) => None,
+            // Closing: the attempt has failed, and its queues are on their way out.
+            Some(State::Connecting | State::Reconnecting | State::Closing) => None,
             Some(State::Live) => Some(Ok(id)),
             _ => {
                 let error = host.remove(id).and_then(|association| association.error().cloned());
