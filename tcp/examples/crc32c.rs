@@ -31,9 +31,7 @@ fn nanoseconds(length: usize, mut call: impl FnMut() -> u32) -> f64 {
 
 fn main() {
     let longest = LENGTHS.into_iter().max().unwrap_or(0);
-    let source: Vec<u8> = (0..longest as u32)
-        .map(|n| (n.wrapping_mul(0x9E37_79B1) >> 13) as u8)
-        .collect();
+    let source: Vec<u8> = (0..longest as u32).map(|n| (n.wrapping_mul(0x9E37_79B1) >> 13) as u8).collect();
     let mut target = vec![0; longest];
     println!(
         "{:>8} {:>12} {:>12} {:>12} {:>12}   ns per call, data in cache",
@@ -51,9 +49,7 @@ fn main() {
             target.copy_from_slice(black_box(source));
             u32::from(black_box(&target)[0])
         });
-        let both = nanoseconds(length, || {
-            copy_and_crc32c(black_box(&mut *target), black_box(source))
-        });
+        let both = nanoseconds(length, || copy_and_crc32c(black_box(&mut *target), black_box(source)));
         println!("{length:>8} {one_shot:>12.1} {incremental:>12.1} {copy:>12.1} {both:>12.1}");
     }
 }

@@ -98,11 +98,7 @@ fn cpu_time() -> Duration {
 fn main() -> Result<(), Failure> {
     let a = arguments()?;
     let digest = |on| if on { DigestPolicy::On } else { DigestPolicy::Off };
-    let mut config = TcpConfig {
-        in_capsule: a.in_capsule,
-        scratch: a.scratch,
-        ..TcpConfig::default()
-    };
+    let mut config = TcpConfig { in_capsule: a.in_capsule, scratch: a.scratch, ..TcpConfig::default() };
     config.host.header_digest = digest(a.header_digest);
     config.host.data_digest = digest(a.data_digest);
     let tcp = Tcp::new(config)?;
@@ -195,12 +191,7 @@ fn serve(
                     served += 1;
                     engine.respond(request, Cqe::success(sqe.cid()), answer)?;
                 }
-                ControllerEvent::Fetched {
-                    request,
-                    data,
-                    outcome,
-                    ..
-                } => {
+                ControllerEvent::Fetched { request, data, outcome, .. } => {
                     spare.push(data);
                     served += 1;
                     let status = outcome.err().unwrap_or(Status::SUCCESS);
@@ -266,11 +257,8 @@ fn drive(
                     )?;
                     for _ in 0..a.depth {
                         let buffer = memory.allocate(a.size)?;
-                        let data = if a.write {
-                            Data::ToController(buffer)
-                        } else {
-                            Data::FromController(buffer)
-                        };
+                        let data =
+                            if a.write { Data::ToController(buffer) } else { Data::FromController(buffer) };
                         engine.submit(queue, Command { sqe, data, cookie: 0 })?;
                     }
                 }

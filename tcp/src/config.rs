@@ -72,14 +72,8 @@ pub struct TcpConfig {
 impl Default for TcpConfig {
     fn default() -> Self {
         Self {
-            host: HostTerms {
-                max_r2t: NonZeroU32::MIN.saturating_add(3),
-                ..HostTerms::default()
-            },
-            controller: ControllerTerms {
-                max_h2c_data: 1 << 20,
-                ..ControllerTerms::default()
-            },
+            host: HostTerms { max_r2t: NonZeroU32::MIN.saturating_add(3), ..HostTerms::default() },
+            controller: ControllerTerms { max_h2c_data: 1 << 20, ..ControllerTerms::default() },
             in_capsule: 16 * 1024,
             max_c2h_data: 256 * 1024,
             max_transfer: 32 << 20,
@@ -130,11 +124,7 @@ impl TcpConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let check = |field, value: u128, fine: bool, rule| match fine {
             true => Ok(()),
-            false => Err(ConfigError {
-                field,
-                value: value.to_string(),
-                rule,
-            }),
+            false => Err(ConfigError { field, value: value.to_string(), rule }),
         };
         let v = u128::from(self.in_capsule);
         let fine = self.in_capsule <= IN_CAPSULE_MAX && v.is_multiple_of(16);
@@ -144,19 +134,9 @@ impl TcpConfig {
         check("max_c2h_data", v, fine, "a multiple of 4 and at least 4096")?;
         let v = u128::from(self.controller.max_h2c_data);
         let fine = v >= 4096 && v.is_multiple_of(4);
-        check(
-            "controller.max_h2c_data",
-            v,
-            fine,
-            "a multiple of 4 and at least 4096",
-        )?;
+        check("controller.max_h2c_data", v, fine, "a multiple of 4 and at least 4096")?;
         let v = u128::from(self.max_transfer);
-        check(
-            "max_transfer",
-            v,
-            (4096..=1 << 30).contains(&v),
-            "from 4096 to 1073741824",
-        )?;
+        check("max_transfer", v, (4096..=1 << 30).contains(&v), "from 4096 to 1073741824")?;
         let v = u128::from(self.max_depth);
         check("max_depth", v, (32..=16384).contains(&v), "from 32 to 16384")?;
         let v = u128::from(self.max_fetches);
@@ -195,10 +175,7 @@ impl TcpConfig {
     pub(crate) fn limits(&self) -> Limits {
         let mut limits = Limits::default();
         limits.max_transfer = self.max_transfer;
-        limits.max_in_capsule = InCapsule {
-            admin: ADMIN_IN_CAPSULE,
-            io: self.in_capsule,
-        };
+        limits.max_in_capsule = InCapsule { admin: ADMIN_IN_CAPSULE, io: self.in_capsule };
         limits.max_depth = self.max_depth;
         limits.sgl = SglKinds::IN_CAPSULE | SglKinds::TRANSPORT;
         limits.max_segments = 256;

@@ -5,9 +5,7 @@ use super::*;
 /// One bit at a time, from the definition: reflected polynomial 0x82F63B78, start and end inverted.
 pub(crate) fn bitwise(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0u32, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            (crc >> 1) ^ (0x82F6_3B78 & (crc & 1).wrapping_neg())
-        })
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0x82F6_3B78 & (crc & 1).wrapping_neg()))
     })
 }
 
@@ -33,9 +31,7 @@ fn vectors_of_rfc_3720_b_4() {
 
 #[test]
 fn every_short_length_at_every_alignment_agrees_with_the_definition() {
-    let bytes: Vec<u8> = (0..700u32)
-        .map(|n| (n.wrapping_mul(0x9E37_79B1) >> 11) as u8)
-        .collect();
+    let bytes: Vec<u8> = (0..700u32).map(|n| (n.wrapping_mul(0x9E37_79B1) >> 11) as u8).collect();
     for start in 0..17 {
         for len in 0..520 {
             let part = &bytes[start..start + len];

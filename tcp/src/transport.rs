@@ -17,7 +17,7 @@ use crate::{
 const PREFERENCE: u8 = 50;
 
 /// NVMe/TCP in software, with an accelerator's help where there is one.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Tcp {
     config: Arc<TcpConfig>,
     accelerator: Option<Arc<dyn Accelerator>>,
@@ -26,19 +26,7 @@ pub struct Tcp {
 impl std::fmt::Debug for Tcp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let accelerator = self.accelerator.as_ref().map(|a| a.name());
-        f.debug_struct("Tcp")
-            .field("config", &self.config)
-            .field("accelerator", &accelerator)
-            .finish()
-    }
-}
-
-impl Default for Tcp {
-    fn default() -> Self {
-        Self {
-            config: Arc::default(),
-            accelerator: None,
-        }
+        f.debug_struct("Tcp").field("config", &self.config).field("accelerator", &accelerator).finish()
     }
 }
 
@@ -46,10 +34,7 @@ impl Tcp {
     /// A transport with this configuration, if it is valid.
     pub fn new(config: TcpConfig) -> Result<Self, ConfigError> {
         config.validate()?;
-        Ok(Self {
-            config: Arc::new(config),
-            accelerator: None,
-        })
+        Ok(Self { config: Arc::new(config), accelerator: None })
     }
 
     /// Offers every connection to `accelerator`.
@@ -86,20 +71,13 @@ impl Transport for Tcp {
 
     fn offer(&self, target: &Target) -> Offer {
         if !target.allows(Wire::TCP) {
-            return Offer::Decline {
-                because: format!("speaks nvme+tcp, and {target} is asked for"),
-            };
+            return Offer::Decline { because: format!("speaks nvme+tcp, and {target} is asked for") };
         }
-        let helped = self
-            .accelerator
-            .as_ref()
-            .map(|a| format!(", {} may take the connection over", a.name()));
+        let helped =
+            self.accelerator.as_ref().map(|a| format!(", {} may take the connection over", a.name()));
         Offer::Accept {
             preference: PREFERENCE,
-            because: format!(
-                "software NVMe/TCP works with any network{}",
-                helped.unwrap_or_default()
-            ),
+            because: format!("software NVMe/TCP works with any network{}", helped.unwrap_or_default()),
         }
     }
 

@@ -58,11 +58,7 @@ pub struct ControllerSetup {
 impl ControllerSetup {
     /// The event that says the queue is up.
     pub fn announce(&self, info: Box<QueueInfo>) -> ControllerEvent {
-        ControllerEvent::Accepted {
-            queue: self.queue,
-            listener: self.listener,
-            info,
-        }
+        ControllerEvent::Accepted { queue: self.queue, listener: self.listener, info }
     }
 }
 
@@ -159,10 +155,7 @@ impl ControllerConn {
             fresh: false,
             setup,
         };
-        Self {
-            receive: Receive::new(),
-            side,
-        }
+        Self { receive: Receive::new(), side }
     }
 
     /// A connection that somebody else has negotiated.
@@ -189,9 +182,7 @@ impl ControllerConn {
 
     /// Pulls data of a request into `into`.
     pub fn fetch(&mut self, request: RequestId, offset: u32, into: Buffer) -> Result<(), Refused<Buffer>> {
-        let Side {
-            link, slots, fetches, ..
-        } = &mut self.side;
+        let Side { link, slots, fetches, .. } = &mut self.side;
         let Some(slot) = slots.get_mut(request) else {
             return Err(Refused::new(into, Misuse::UnknownRequest));
         };
@@ -235,10 +226,7 @@ impl ControllerConn {
         if self.side.link.life != Life::Open {
             return;
         }
-        let mut pass = Pass {
-            side: &mut self.side,
-            events,
-        };
+        let mut pass = Pass { side: &mut self.side, events };
         if let Err(fault) = self.receive.received(n, scratch, &mut pass) {
             // spec: TCP-ERR-02
             self.side.link.violated(&fault);
@@ -321,15 +309,10 @@ impl ControllerConn {
 
     /// Gives back everything that is outstanding, then the end.
     pub fn finish(&mut self, events: &mut Vec<ControllerEvent>) {
-        let Side {
-            setup, fetches, link, ..
-        } = &mut self.side;
+        let Side { setup, fetches, link, .. } = &mut self.side;
         // spec: TCP-QUE-10
         fetches.abort(events);
-        events.push(ControllerEvent::Closed {
-            queue: setup.queue,
-            reason: link.take_reason(),
-        });
+        events.push(ControllerEvent::Closed { queue: setup.queue, reason: link.take_reason() });
     }
 
     /// What the connection was set up with.
@@ -375,11 +358,7 @@ impl Side {
         if slot.fetches > 0 {
             return refuse(data, Misuse::Parameter);
         }
-        let room = if slot.direction == Direction::ToHost {
-            slot.remote
-        } else {
-            0
-        };
+        let room = if slot.direction == Direction::ToHost { slot.remote } else { 0 };
         let len = match u32::try_from(data.len()) {
             Ok(len) if len <= room => len,
             _ => return refuse(data, Misuse::DataLength),
@@ -413,13 +392,7 @@ impl Side {
         while offset < len {
             let length = (len - offset).min(self.setup.max_c2h_data);
             let last = offset + length == len;
-            let fields = DataToHost {
-                cccid: cid.0,
-                offset,
-                length,
-                last,
-                success: success && last,
-            };
+            let fields = DataToHost { cccid: cid.0, offset, length, last, success: success && last };
             send.header(|out| sender.c2h_data(&fields, out));
             let mut crc = sender.digests.data.then(Crc32c::new);
             let mut missing = length as usize;
@@ -476,28 +449,16 @@ impl Side {
                 Place::Remote { len, .. } => RequestData::Remote { len },
                 Place::None | Place::InCapsule => RequestData::None,
             });
-            events.push(ControllerEvent::Command {
-                request,
-                sqe: *sqe,
-                data,
-            });
+            events.push(ControllerEvent::Command { request, sqe: *sqe, data });
             return Ok(());
         }
         let data = placed.and_then(|_| {
-            let pool = if data_len <= ADMIN_IN_CAPSULE {
-                &self.setup.small
-            } else {
-                &self.setup.large
-            };
+            let pool = if data_len <= ADMIN_IN_CAPSULE { &self.setup.small } else { &self.setup.large };
             let mut buffer = pool.take().ok_or(Status::COMMAND_INTERRUPTED)?;
             buffer.truncate(data_len as usize);
             Ok(buffer)
         });
-        self.current = Current::Capsule {
-            request,
-            sqe: *sqe,
-            data,
-        };
+        self.current = Current::Capsule { request, sqe: *sqe, data };
         Ok(())
     }
 
@@ -505,11 +466,7 @@ impl Side {
     #[inline]
     fn data_begins(&mut self, pdu: &H2cData) -> Result<(), Violation> {
         let (at, len) = self.fetches.data_begins(pdu)?;
-        self.current = Current::Fetch {
-            tag: pdu.ttag.get(),
-            at,
-            len,
-        };
+        self.current = Current::Fetch { tag: pdu.ttag.get(), at, len };
         Ok(())
     }
 
@@ -525,13 +482,8 @@ impl Side {
 
 impl Slots {
     fn new(depth: u16) -> Self {
-        let mut slots = Self {
-            entries: Vec::new(),
-            free: Vec::new(),
-            cids: Box::new([0; 1024]),
-            unsent: 0,
-            depth: 0,
-        };
+        let mut slots =
+            Self { entries: Vec::new(), free: Vec::new(), cids: Box::new([0; 1024]), unsent: 0, depth: 0 };
         slots.resize(depth);
         slots
     }
@@ -572,18 +524,8 @@ impl Slots {
         let conflict = *word & bit != 0;
         *word |= bit;
         let generation = slot.generation.wrapping_add(1);
-        *slot = Slot {
-            generation,
-            live: true,
-            conflict,
-            cid,
-            ..Slot::default()
-        };
-        Ok(RequestId {
-            queue,
-            slot: index,
-            generation,
-        })
+        *slot = Slot { generation, live: true, conflict, cid, ..Slot::default() };
+        Ok(RequestId { queue, slot: index, generation })
     }
 
     /// Ends a command.
@@ -631,14 +573,7 @@ fn place(sqe: &Sqe, data_len: u32, in_capsule: u32) -> Result<Place, Status> {
                 DataDirection::HostToController => Direction::ToController,
                 DataDirection::None | DataDirection::Bidirectional => Direction::None,
             };
-            Ok(if length == 0 {
-                Place::None
-            } else {
-                Place::Remote {
-                    len: length,
-                    direction,
-                }
-            })
+            Ok(if length == 0 { Place::None } else { Place::Remote { len: length, direction } })
         }
         Sgl::InCapsule { offset, length } => {
             // spec: TCP-CMD-07, TCP-CMD-09
@@ -646,32 +581,20 @@ fn place(sqe: &Sqe, data_len: u32, in_capsule: u32) -> Result<Place, Status> {
                 return Err(Status::SGL_OFFSET_INVALID);
             }
             // spec: TCP-CMD-12
-            let limit = if sqe.is_fabrics() {
-                ADMIN_IN_CAPSULE
-            } else {
-                in_capsule
-            };
+            let limit = if sqe.is_fabrics() { ADMIN_IN_CAPSULE } else { in_capsule };
             if length != data_len || length > limit.max(in_capsule) {
                 return Err(Status::DATA_SGL_LENGTH_INVALID);
             }
             if length > 0 && sqe.data_direction() == DataDirection::ControllerToHost {
                 return Err(Status::INVALID_FIELD);
             }
-            Ok(if length == 0 {
-                Place::None
-            } else {
-                Place::InCapsule
-            })
+            Ok(if length == 0 { Place::None } else { Place::InCapsule })
         }
         // Commands without data come with a descriptor of any kind, as long as it describes nothing.
         Sgl::DataBlock { length: 0, .. } if data_len == 0 => Ok(Place::None),
         // spec: TCP-CMD-11
         Sgl::Segment { .. } | Sgl::DataBlock { .. } | Sgl::BitBucket { .. } | Sgl::Keyed { .. } => {
-            Err(SglError::Type {
-                kind: sqe.sgl.kind().0,
-                subtype: sqe.sgl.subtype().0,
-            }
-            .status())
+            Err(SglError::Type { kind: sqe.sgl.kind().0, subtype: sqe.sgl.subtype().0 }.status())
         }
     }
 }
@@ -692,8 +615,7 @@ impl Protocol for Pass<'_> {
     fn begin(&mut self, header: &Header, pdu: Incoming<'_>) -> Result<Flow, Violation> {
         match pdu {
             Incoming::CapsuleCmd(pdu) => {
-                self.side
-                    .command(&pdu.sqe, header.layout().data_len(), self.events)?;
+                self.side.command(&pdu.sqe, header.layout().data_len(), self.events)?;
             }
             Incoming::H2cData(pdu) => self.side.data_begins(pdu)?,
             Incoming::IcReq(request) => {
@@ -735,9 +657,7 @@ impl Protocol for Pass<'_> {
                 self.events.push(ControllerEvent::Command { request, sqe, data });
             }
             Current::Fetch { tag, len, .. } => {
-                let Side {
-                    fetches, slots, link, ..
-                } = &mut *self.side;
+                let Side { fetches, slots, link, .. } = &mut *self.side;
                 if fetches.data_ends(tag, len, intact, slots, self.events) {
                     fetches.issue(slots, link);
                 }

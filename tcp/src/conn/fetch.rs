@@ -42,13 +42,7 @@ struct Fetch {
 
 impl Fetches {
     pub(crate) fn new(tags: u16, max_fetches: u16) -> Self {
-        Self {
-            open: CommandSlots::new(tags),
-            waiting: VecDeque::new(),
-            max_r2t: 1,
-            max_fetches,
-            tags,
-        }
+        Self { open: CommandSlots::new(tags), waiting: VecDeque::new(), max_r2t: 1, max_fetches, tags }
     }
 
     /// Gives a larger queue more transfer tags. Tags that are open stay.
@@ -96,11 +90,7 @@ impl Fetches {
     pub(crate) fn issue(&mut self, requests: &mut impl Requests, link: &mut Link<View>) {
         let mut at = 0;
         while at < self.waiting.len() && !self.open.is_full() {
-            let Some(slot) = self
-                .waiting
-                .get(at)
-                .and_then(|fetch| requests.slot(fetch.request))
-            else {
+            let Some(slot) = self.waiting.get(at).and_then(|fetch| requests.slot(fetch.request)) else {
                 return;
             };
             // spec: TCP-R2T-07, TCP-R2T-15
@@ -127,16 +117,10 @@ impl Fetches {
     pub(crate) fn data_begins(&mut self, pdu: &H2cData) -> Result<(usize, usize), Violation> {
         let (ttag, cccid) = (pdu.ttag.get(), pdu.cccid.get());
         // spec: TCP-H2C-10
-        let fetch = self
-            .open
-            .get(Cid(ttag))
-            .ok_or(Violation::UnsolicitedData { ttag })?;
+        let fetch = self.open.get(Cid(ttag)).ok_or(Violation::UnsolicitedData { ttag })?;
         // spec: TCP-H2C-12
         if fetch.cid.0 != cccid {
-            return Err(Violation::TransferCommand {
-                expected: fetch.cid.0,
-                found: cccid,
-            });
+            return Err(Violation::TransferCommand { expected: fetch.cid.0, found: cccid });
         }
         // spec: TCP-H2C-06
         let (at, len) = (pdu.datao.get(), pdu.datal.get());
@@ -187,11 +171,7 @@ impl Fetches {
                 slot.r2ts -= 1;
             }
             // spec: TCP-DG-11, TCP-DG-14, TCP-DG-15
-            let outcome = if fetch.corrupt {
-                Err(Status::TRANSIENT_TRANSPORT_ERROR)
-            } else {
-                Ok(())
-            };
+            let outcome = if fetch.corrupt { Err(Status::TRANSIENT_TRANSPORT_ERROR) } else { Ok(()) };
             events.push(fetch.ended(outcome));
         }
         !self.waiting.is_empty()
@@ -206,11 +186,6 @@ impl Fetches {
 
 impl Fetch {
     fn ended(self, outcome: Result<(), Status>) -> ControllerEvent {
-        ControllerEvent::Fetched {
-            request: self.request,
-            offset: self.offset,
-            data: self.buffer,
-            outcome,
-        }
+        ControllerEvent::Fetched { request: self.request, offset: self.offset, data: self.buffer, outcome }
     }
 }

@@ -44,10 +44,7 @@ pub struct HostSetup {
 impl HostSetup {
     /// The event that says the queue is up.
     pub fn announce(&self, info: Box<QueueInfo>) -> HostEvent {
-        HostEvent::Connected {
-            queue: self.queue,
-            info,
-        }
+        HostEvent::Connected { queue: self.queue, info }
     }
 }
 
@@ -125,10 +122,7 @@ impl HostConn {
             landing: None,
             fresh: false,
         };
-        Self {
-            receive: Receive::new(),
-            side,
-        }
+        Self { receive: Receive::new(), side }
     }
 
     /// A connection that somebody else has negotiated.
@@ -199,10 +193,7 @@ impl HostConn {
         if self.side.link.life != Life::Open {
             return;
         }
-        let mut pass = Pass {
-            side: &mut self.side,
-            events,
-        };
+        let mut pass = Pass { side: &mut self.side, events };
         if let Err(fault) = self.receive.received(n, scratch, &mut pass) {
             let link = &mut self.side.link;
             match link.negotiated.is_none().then(|| link.stranger(&fault)).flatten() {
@@ -216,12 +207,7 @@ impl HostConn {
     pub fn peer_closed(&mut self) {
         let link = &mut self.side.link;
         let partial = self.receive.partial();
-        match link
-            .negotiated
-            .is_none()
-            .then(|| link.stranger_closed(partial))
-            .flatten()
-        {
+        match link.negotiated.is_none().then(|| link.stranger_closed(partial)).flatten() {
             Some(reason) => link.over(reason),
             None => link.peer_closed(self.receive.mid_pdu()),
         }
@@ -257,12 +243,7 @@ impl HostConn {
     /// `n` more bytes have left.
     #[inline]
     pub fn wrote(&mut self, n: usize, events: &mut Vec<HostEvent>) {
-        let Side {
-            link,
-            commands,
-            setup,
-            ..
-        } = &mut self.side;
+        let Side { link, commands, setup, .. } = &mut self.side;
         link.send.wrote(n, |part| {
             let Some(pending) = commands.get_mut(part.cid) else {
                 return;
@@ -317,26 +298,14 @@ impl HostConn {
 
     /// Gives back everything that is outstanding, then the end.
     pub fn finish(&mut self, events: &mut Vec<HostEvent>) {
-        let Side {
-            setup: HostSetup { queue, .. },
-            commands,
-            link,
-            ..
-        } = &mut self.side;
+        let Side { setup: HostSetup { queue, .. }, commands, link, .. } = &mut self.side;
         // spec: TCP-QUE-10
-        events.extend(
-            commands
-                .drain()
-                .map(|Pending { cookie, data, .. }| HostEvent::Aborted {
-                    queue: *queue,
-                    cookie,
-                    data,
-                }),
-        );
-        events.push(HostEvent::Closed {
+        events.extend(commands.drain().map(|Pending { cookie, data, .. }| HostEvent::Aborted {
             queue: *queue,
-            reason: link.take_reason(),
-        });
+            cookie,
+            data,
+        }));
+        events.push(HostEvent::Closed { queue: *queue, reason: link.take_reason() });
     }
 
     /// What the connection was set up with.
@@ -371,11 +340,7 @@ impl Side {
         // spec: TCP-CMD-04, TCP-CMD-08, TCP-CMD-09, TCP-CMD-10
         let to_controller = matches!(command.data, Data::ToController(_)) && len > 0;
         let in_capsule = to_controller && len <= self.in_capsule;
-        let sgl = if in_capsule {
-            SglDescriptor::in_capsule(0, len)
-        } else {
-            SglDescriptor::transport(len)
-        };
+        let sgl = if in_capsule { SglDescriptor::in_capsule(0, len) } else { SglDescriptor::transport(len) };
 
         let Command { sqe, data, cookie } = command;
         let pending = Pending {
@@ -395,14 +360,9 @@ impl Side {
             Err(Pending { data, .. }) => return refuse(Command { sqe, data, cookie }, Misuse::QueueFull),
         };
         // spec: TCP-CMD-13
-        let sqe = sqe
-            .with_cid(cid)
-            .with_psdt(Psdt::SGL_METADATA_BUFFER)
-            .with_sgl(sgl);
+        let sqe = sqe.with_cid(cid).with_psdt(Psdt::SGL_METADATA_BUFFER).with_sgl(sgl);
         let sender = self.link.sender;
-        self.link
-            .send
-            .header(|out| sender.capsule_cmd(&sqe, if in_capsule { len } else { 0 }, out));
+        self.link.send.header(|out| sender.capsule_cmd(&sqe, if in_capsule { len } else { 0 }, out));
         if in_capsule {
             self.send_data(cid, 0, len as usize, false);
         }
@@ -448,16 +408,11 @@ impl Side {
             return Ok(());
         };
         // spec: TCP-R2T-13
-        let pending = self.commands.get_mut(cid).ok_or(Violation::UnknownCommand {
-            kind: Kind::R2t,
-            cid: cid.0,
-        })?;
+        let pending =
+            self.commands.get_mut(cid).ok_or(Violation::UnknownCommand { kind: Kind::R2t, cid: cid.0 })?;
         // spec: TCP-R2T-14
         if !pending.fetched || pending.held.is_some() {
-            return Err(Violation::UnexpectedTransfer {
-                kind: Kind::R2t,
-                cid: cid.0,
-            });
+            return Err(Violation::UnexpectedTransfer { kind: Kind::R2t, cid: cid.0 });
         }
         // spec: TCP-R2T-05
         let (end, limit) = (u64::from(start) + u64::from(len), pending.data.len() as u64);
@@ -466,16 +421,11 @@ impl Side {
         }
         // spec: TCP-R2T-04
         if start != pending.progress {
-            return Err(Violation::R2tOutOfOrder {
-                expected: pending.progress,
-                found: start,
-            });
+            return Err(Violation::R2tOutOfOrder { expected: pending.progress, found: start });
         }
         // spec: TCP-R2T-08
         if pending.r2ts >= negotiated.max_r2t.get() {
-            return Err(Violation::R2tLimit {
-                limit: negotiated.max_r2t.get(),
-            });
+            return Err(Violation::R2tLimit { limit: negotiated.max_r2t.get() });
         }
         pending.r2ts += 1;
         pending.progress = end as u32;
@@ -484,13 +434,7 @@ impl Side {
         while offset < end {
             let length = (end - offset).min(negotiated.max_h2c_data);
             let last = offset + length == end;
-            let fields = DataToController {
-                cccid: cid.0,
-                ttag,
-                offset,
-                length,
-                last,
-            };
+            let fields = DataToController { cccid: cid.0, ttag, offset, length, last };
             let sender = self.link.sender;
             self.link.send.header(|out| sender.h2c_data(&fields, out));
             self.send_data(cid, offset as usize, length as usize, last);
@@ -504,22 +448,16 @@ impl Side {
     fn data_begins(&mut self, pdu: &C2hData) -> Result<(), Violation> {
         let (cid, at, len) = (Cid(pdu.cccid.get()), pdu.datao.get(), pdu.datal.get());
         // spec: TCP-C2H-11
-        let pending = self.commands.get_mut(cid).ok_or(Violation::UnknownCommand {
-            kind: Kind::C2hData,
-            cid: cid.0,
-        })?;
+        let pending = self
+            .commands
+            .get_mut(cid)
+            .ok_or(Violation::UnknownCommand { kind: Kind::C2hData, cid: cid.0 })?;
         // spec: TCP-C2H-12
         let Data::FromController(buffer) = &pending.data else {
-            return Err(Violation::UnexpectedTransfer {
-                kind: Kind::C2hData,
-                cid: cid.0,
-            });
+            return Err(Violation::UnexpectedTransfer { kind: Kind::C2hData, cid: cid.0 });
         };
         if pending.all_received {
-            return Err(Violation::UnexpectedTransfer {
-                kind: Kind::C2hData,
-                cid: cid.0,
-            });
+            return Err(Violation::UnexpectedTransfer { kind: Kind::C2hData, cid: cid.0 });
         }
         // spec: TCP-C2H-04
         let (end, limit) = (u64::from(at) + u64::from(len), buffer.len() as u64);
@@ -528,19 +466,11 @@ impl Side {
         }
         // spec: TCP-C2H-13
         if at != pending.progress {
-            return Err(Violation::DataOutOfOrder {
-                expected: pending.progress,
-                found: at,
-            });
+            return Err(Violation::DataOutOfOrder { expected: pending.progress, found: at });
         }
         pending.progress = end as u32;
         pending.all_received = pdu.is_last();
-        self.landing = Some(Landing {
-            cid,
-            at: at as usize,
-            len: len as usize,
-            success: pdu.is_success(),
-        });
+        self.landing = Some(Landing { cid, at: at as usize, len: len as usize, success: pdu.is_success() });
         Ok(())
     }
 
@@ -578,14 +508,7 @@ fn complete(
             };
             let transferred = if pending.fetched { 0 } else { pending.progress };
             let Pending { cookie, data, .. } = pending;
-            events.push(HostEvent::Completed {
-                queue,
-                cookie,
-                cqe,
-                sqhd_valid,
-                transferred,
-                data,
-            });
+            events.push(HostEvent::Completed { queue, cookie, cqe, sqhd_valid, transferred, data });
         }
     }
 }
@@ -650,14 +573,7 @@ impl Protocol for Pass<'_> {
             // Some controllers do this with flow control on, although they must not (TCP-C2H-09). The completion is valid
             // all the same; that it carries no queue head is said in the event.
             let cqe = Cqe::success(landing.cid);
-            complete(
-                &mut self.side.commands,
-                self.side.setup.queue,
-                landing.cid,
-                cqe,
-                false,
-                self.events,
-            );
+            complete(&mut self.side.commands, self.side.setup.queue, landing.cid, cqe, false, self.events);
         }
     }
 }

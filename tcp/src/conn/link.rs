@@ -83,10 +83,7 @@ impl<D> Link<D> {
         Self {
             role,
             receiver: Receiver::initializing(role),
-            sender: Sender {
-                digests: Digests::NONE,
-                alignment: Alignment::DWORD,
-            },
+            sender: Sender { digests: Digests::NONE, alignment: Alignment::DWORD },
             negotiated: None,
             send: SendQueue::default(),
             life: Life::Open,
@@ -107,11 +104,7 @@ impl<D> Link<D> {
     }
 
     pub(crate) fn stage(&self) -> Stage {
-        if self.negotiated.is_some() {
-            Stage::Transfer
-        } else {
-            Stage::Negotiate
-        }
+        if self.negotiated.is_some() { Stage::Transfer } else { Stage::Negotiate }
     }
 
     /// The peer broke the protocol: say so, then end.
@@ -153,10 +146,7 @@ impl<D> Link<D> {
                 format!("the peer closed the connection instead of sending {missing}"),
             )
         } else if mid_pdu {
-            self.failure(
-                ErrorKind::PeerClosed,
-                "the peer closed the connection in the middle of a PDU",
-            )
+            self.failure(ErrorKind::PeerClosed, "the peer closed the connection in the middle of a PDU")
         } else {
             CloseReason::PeerClosed
         };
@@ -239,10 +229,7 @@ impl<D> Link<D> {
             };
             self.over(self.failure(ErrorKind::TimedOut, detail));
         } else if self.stall.expired(now) {
-            let detail = format!(
-                "the peer took no data for {} s",
-                self.patience.stall.as_secs_f32()
-            );
+            let detail = format!("the peer took no data for {} s", self.patience.stall.as_secs_f32());
             self.over(self.failure(ErrorKind::TimedOut, detail));
         }
     }

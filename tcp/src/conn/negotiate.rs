@@ -56,24 +56,13 @@ pub(crate) fn take_response(terms: &HostTerms, response: &IcResp) -> Result<Nego
 
 fn not_nvme(bytes: &[u8]) -> CloseReason {
     let shown = &bytes[..bytes.len().min(24)];
-    let text: String = shown
-        .iter()
-        .map(|&b| {
-            if b.is_ascii_graphic() || b == b' ' {
-                char::from(b)
-            } else {
-                '.'
-            }
-        })
-        .collect();
+    let text: String =
+        shown.iter().map(|&b| if b.is_ascii_graphic() || b == b' ' { char::from(b) } else { '.' }).collect();
     let hex: Vec<String> = shown.iter().map(|b| format!("{b:02x}")).collect();
     CloseReason::Failed(Error::new(
         Stage::Negotiate,
         ErrorKind::NotNvme,
-        format!(
-            "the peer does not speak NVMe/TCP: instead of ICResp it sent \"{text}\" ({})",
-            hex.join(" ")
-        ),
+        format!("the peer does not speak NVMe/TCP: instead of ICResp it sent \"{text}\" ({})", hex.join(" ")),
     ))
 }
 

@@ -57,11 +57,7 @@ impl Fault {
         let len = bytes.len().min(TERM_REQ_DATA_MAX);
         let mut header = [0; TERM_REQ_DATA_MAX];
         header[..len].copy_from_slice(&bytes[..len]);
-        Box::new(Self {
-            violation,
-            header,
-            len,
-        })
+        Box::new(Self { violation, header, len })
     }
 
     /// As much of the offending PDU as there is, at most what a termination request carries.
@@ -101,12 +97,7 @@ struct Payload {
 
 impl Receive {
     pub(crate) fn new() -> Self {
-        Self {
-            carry: [0; CARRY],
-            carried: 0,
-            state: State::Header,
-            crc: Crc32c::new(),
-        }
+        Self { carry: [0; CARRY], carried: 0, state: State::Header, crc: Crc32c::new() }
     }
 
     /// Whether a PDU has begun and not ended.
@@ -203,12 +194,7 @@ impl Receive {
                         self.crc = Crc32c::new();
                     }
                     let left = layout.data_len() as usize;
-                    self.state = State::Data(Payload {
-                        done: 0,
-                        left,
-                        check,
-                        direct: false,
-                    });
+                    self.state = State::Data(Payload { done: 0, left, check, direct: false });
                 }
                 Ok(match flow {
                     Flow::Continue => Some(behind),

@@ -45,13 +45,7 @@ struct Segment<D> {
 
 impl<D> Default for SendQueue<D> {
     fn default() -> Self {
-        Self {
-            arena: Vec::new(),
-            start: 0,
-            end: 0,
-            segments: VecDeque::new(),
-            sent: 0,
-        }
+        Self { arena: Vec::new(), start: 0, end: 0, segments: VecDeque::new(), sent: 0 }
     }
 }
 
@@ -92,11 +86,7 @@ impl<D> SendQueue<D> {
     #[inline]
     pub(crate) fn data(&mut self, data: D, len: usize) {
         if len > 0 {
-            self.segments.push_back(Segment {
-                len,
-                ends: 0,
-                data: Some(data),
-            });
+            self.segments.push_back(Segment { len, ends: 0, data: Some(data) });
         }
     }
 
@@ -136,11 +126,7 @@ impl<D> SendQueue<D> {
         match self.segments.back_mut() {
             // Answers are counted by segment: one that has been marked as the end of an answer is not continued.
             Some(last) if last.data.is_none() && last.ends == 0 => last.len += len,
-            _ => self.segments.push_back(Segment {
-                len,
-                ends: 0,
-                data: None,
-            }),
+            _ => self.segments.push_back(Segment { len, ends: 0, data: None }),
         }
     }
 

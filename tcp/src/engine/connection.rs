@@ -126,19 +126,5 @@ macro_rules! connection {
     };
 }
 
-connection!(
-    HostConn,
-    HostEvent,
-    HostSetup,
-    dyn HostDatapath,
-    claim_host,
-    false
-);
-connection!(
-    ControllerConn,
-    ControllerEvent,
-    ControllerSetup,
-    dyn ControllerDatapath,
-    claim_controller,
-    true
-);
+connection!(HostConn, HostEvent, HostSetup, dyn HostDatapath, claim_host, false);
+connection!(ControllerConn, ControllerEvent, ControllerSetup, dyn ControllerDatapath, claim_controller, true);

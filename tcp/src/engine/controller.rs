@@ -48,13 +48,7 @@ impl TcpControllerEngine {
         config: Arc<TcpConfig>,
         accelerator: Option<Arc<dyn Accelerator>>,
     ) -> Result<Self, Error> {
-        let pool = |size: u32| {
-            Arc::new(Pool::new(
-                Arc::new(Pages),
-                size as usize,
-                config.in_capsule_buffers,
-            ))
-        };
+        let pool = |size: u32| Arc::new(Pool::new(Arc::new(Pages), size as usize, config.in_capsule_buffers));
         Ok(Self {
             small: pool(ADMIN_IN_CAPSULE),
             large: pool(config.in_capsule.max(ADMIN_IN_CAPSULE)),
@@ -196,11 +190,7 @@ impl Engine for TcpControllerEngine {
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        let resting = self
-            .listeners
-            .iter()
-            .flatten()
-            .filter_map(|listening| listening.resting);
+        let resting = self.listeners.iter().flatten().filter_map(|listening| listening.resting);
         resting.chain(self.core.next_timeout()).min()
     }
 
@@ -227,15 +217,8 @@ impl ControllerEngine for TcpControllerEngine {
         let (socket, address) = socket::listen(at.address, &self.core.config)?;
         let token = self.listeners.len() as u32;
         self.core.watch(socket.as_fd(), token)?;
-        self.listeners.push(Some(Listening {
-            socket,
-            address,
-            resting: None,
-        }));
-        Ok(Listener {
-            id: ListenerId(token),
-            address,
-        })
+        self.listeners.push(Some(Listening { socket, address, resting: None }));
+        Ok(Listener { id: ListenerId(token), address })
     }
 
     fn unlisten(&mut self, listener: ListenerId) {

@@ -111,11 +111,7 @@ impl<C: Connection> Core<C> {
         make: impl FnOnce(QueueId) -> C,
     ) -> Result<QueueId, Error> {
         let limits = self.config.limits();
-        let interest = if connecting {
-            Interest::Write
-        } else {
-            Interest::Read
-        };
+        let interest = if connecting { Interest::Write } else { Interest::Read };
         let queue = self.queues.insert_with(|queue| Entry {
             path: Path::Software(Stream::new(socket, make(queue), peer)),
             limits,
@@ -127,18 +123,11 @@ impl<C: Connection> Core<C> {
             working: false,
             busy: 0,
         });
-        if let Some(Entry {
-            path: Path::Software(stream),
-            ..
-        }) = self.queues.get(queue)
+        if let Some(Entry { path: Path::Software(stream), .. }) = self.queues.get(queue)
             && let Err(error) = self.poller.add(&stream.socket, queue.slot() as u64, interest)
         {
             self.queues.remove(queue);
-            return Err(Error::from_io(
-                Stage::Setup,
-                "cannot watch a socket",
-                error.into(),
-            ));
+            return Err(Error::from_io(Stage::Setup, "cannot watch a socket", error.into()));
         }
         self.touch(queue);
         Ok(queue)
@@ -299,11 +288,7 @@ impl<C: Connection> Core<C> {
             }
         }
         // Whoever spins polls often: a fruitless pass asks the poller only now and then as well.
-        let limit = if hit {
-            PASSES_BETWEEN_POLLS
-        } else {
-            PASSES_BETWEEN_POLLS / 2
-        };
+        let limit = if hit { PASSES_BETWEEN_POLLS } else { PASSES_BETWEEN_POLLS / 2 };
         if !tried || blocked || self.passes >= limit {
             self.passes = 0;
         }
@@ -417,11 +402,7 @@ impl<C: Connection> Core<C> {
     /// A queue ends: everything outstanding goes back, then the reason.
     #[cold]
     fn end(&mut self, queue: QueueId, events: &mut Vec<C::Event>) {
-        let Some(Entry {
-            path: Path::Software(mut stream),
-            announced,
-            ..
-        }) = self.queues.remove(queue)
+        let Some(Entry { path: Path::Software(mut stream), announced, .. }) = self.queues.remove(queue)
         else {
             return;
         };

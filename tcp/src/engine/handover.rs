@@ -60,8 +60,7 @@ impl<C: Connection> Core<C> {
             Outcome::Declined(because) => {
                 tracing::info!(?queue, peer = %info.peer, because, "no acceleration, software carries the queue");
                 info.data_path = SOFTWARE;
-                info.negotiated
-                    .push(("accelerator", format!("declined: {because}")));
+                info.negotiated.push(("accelerator", format!("declined: {because}")));
                 None
             }
             Outcome::Lost(lost) => {
@@ -103,17 +102,8 @@ impl<C: Connection> Core<C> {
         };
         // Cannot fail for a socket that is watched.
         let _ = self.poller.remove(&stream.socket);
-        let Stream {
-            socket, conn, peer, ..
-        } = stream;
-        match C::claim(
-            accelerator,
-            Handover {
-                socket,
-                negotiated,
-                setup: conn.setup(),
-            },
-        ) {
+        let Stream { socket, conn, peer, .. } = stream;
+        match C::claim(accelerator, Handover { socket, negotiated, setup: conn.setup() }) {
             Claim::Taken(datapath) => {
                 let token = DATAPATH_TOKEN | queue.slot() as u64;
                 if let Err(error) = self.poller.add(datapath.wait_handle(), token, Interest::Read) {
@@ -128,10 +118,7 @@ impl<C: Connection> Core<C> {
                 Outcome::Taken
             }
             Claim::Declined { given_back, because } => {
-                if let Err(error) = self
-                    .poller
-                    .add(&given_back.socket, queue.slot() as u64, Interest::Read)
-                {
+                if let Err(error) = self.poller.add(&given_back.socket, queue.slot() as u64, Interest::Read) {
                     return Outcome::lost(
                         conn,
                         Error::from_io(Stage::Setup, "cannot watch a socket", error.into()),

@@ -29,9 +29,7 @@ impl TcpHostEngine {
         config: Arc<TcpConfig>,
         accelerator: Option<Arc<dyn Accelerator>>,
     ) -> Result<Self, Error> {
-        Ok(Self {
-            core: Core::new(config, accelerator)?,
-        })
+        Ok(Self { core: Core::new(config, accelerator)? })
     }
 }
 
@@ -79,10 +77,7 @@ impl HostEngine for TcpHostEngine {
             ));
         }
         let socket = socket::connect(target.address, options.source, &config)?;
-        let patience = Patience {
-            negotiate: options.timeout,
-            ..config.patience()
-        };
+        let patience = Patience { negotiate: options.timeout, ..config.patience() };
         let setup = |queue| HostSetup {
             queue,
             depth: options.depth,
@@ -92,9 +87,8 @@ impl HostEngine for TcpHostEngine {
         };
         // The local address is known when the connection is.
         let local = options.source.unwrap_or(target.address);
-        let queue = self.core.insert(socket, (local, target.address), true, |queue| {
-            HostConn::new(setup(queue))
-        })?;
+        let queue =
+            self.core.insert(socket, (local, target.address), true, |queue| HostConn::new(setup(queue)))?;
         if let Some(entry) = self.core.entry(queue) {
             entry.limits.max_in_capsule.io = options.max_in_capsule;
         }
@@ -112,9 +106,7 @@ impl HostEngine for TcpHostEngine {
 
     fn poll(&mut self, now: Instant, events: &mut Vec<HostEvent>) -> Result<(), Error> {
         let config = Arc::clone(&self.core.config);
-        self.core.poll(now, events, |entry, accelerator| {
-            connected(entry, accelerator, &config)
-        })
+        self.core.poll(now, events, |entry, accelerator| connected(entry, accelerator, &config))
     }
 }
 

@@ -21,9 +21,7 @@ pub(crate) fn connect(
     let socket = create(address).map_err(failed("cannot create a socket".into()))?;
     tune(&socket, config);
     if let Some(source) = source {
-        socket
-            .bind(&source.into())
-            .map_err(failed(format!("cannot connect from {source}")))?;
+        socket.bind(&source.into()).map_err(failed(format!("cannot connect from {source}")))?;
     }
     match socket.connect(&SockAddr::from(address)) {
         Ok(()) => {}
@@ -73,13 +71,8 @@ pub(crate) fn listen(address: SocketAddr, config: &TcpConfig) -> Result<(OwnedFd
         let bound = socket.local_addr()?.as_socket().unwrap_or(address);
         Ok((socket.into(), bound))
     };
-    open().map_err(|error| {
-        Error::from_io(
-            Stage::Listen,
-            format!("cannot listen on {address}: {error}"),
-            error,
-        )
-    })
+    open()
+        .map_err(|error| Error::from_io(Stage::Listen, format!("cannot listen on {address}: {error}"), error))
 }
 
 /// Accepts one connection, `None` when there is none at the moment.
@@ -144,11 +137,7 @@ pub(crate) fn stream_error(stage: Stage, peer: SocketAddr, errno: Errno) -> Erro
 
 /// The peer did not answer the TCP handshake in time.
 pub(crate) fn connect_timeout(address: SocketAddr) -> Error {
-    Error::new(
-        Stage::Connect,
-        ErrorKind::TimedOut,
-        format!("{address} does not answer"),
-    )
+    Error::new(Stage::Connect, ErrorKind::TimedOut, format!("{address} does not answer"))
 }
 
 fn create(address: SocketAddr) -> std::io::Result<Socket> {
@@ -167,19 +156,11 @@ fn tune(socket: &Socket, config: &TcpConfig) {
     };
     note("TCP_NODELAY", socket.set_tcp_nodelay(true));
     if let Some(keepalive) = config.keepalive {
-        let options = TcpKeepalive::new()
-            .with_time(keepalive.idle)
-            .with_interval(keepalive.interval);
-        note(
-            "SO_KEEPALIVE",
-            socket.set_tcp_keepalive(&options.with_retries(keepalive.probes)),
-        );
+        let options = TcpKeepalive::new().with_time(keepalive.idle).with_interval(keepalive.interval);
+        note("SO_KEEPALIVE", socket.set_tcp_keepalive(&options.with_retries(keepalive.probes)));
     }
     #[cfg(target_os = "linux")]
-    note(
-        "TCP_USER_TIMEOUT",
-        socket.set_tcp_user_timeout(config.user_timeout),
-    );
+    note("TCP_USER_TIMEOUT", socket.set_tcp_user_timeout(config.user_timeout));
     buffers(socket, config);
     if !refused.is_empty() {
         tracing::debug!(?refused, "socket options are not available");

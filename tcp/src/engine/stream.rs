@@ -32,14 +32,7 @@ pub(crate) struct Stream<C> {
 
 impl<C: Connection> Stream<C> {
     pub(crate) fn new(socket: OwnedFd, conn: C, peer: SocketAddr) -> Self {
-        Self {
-            socket,
-            conn,
-            peer,
-            blocked: false,
-            shut: false,
-            broken: None,
-        }
+        Self { socket, conn, peer, blocked: false, shut: false, broken: None }
     }
 
     /// Takes in what has arrived, as much as is fair. Returns whether anything had.
@@ -52,10 +45,7 @@ impl<C: Connection> Stream<C> {
             let received = if direct.is_empty() {
                 recv(&self.socket, rest, RecvFlags::empty()).map(|(n, _)| n)
             } else {
-                readv(
-                    &self.socket,
-                    &mut [IoSliceMut::new(direct), IoSliceMut::new(rest)],
-                )
+                readv(&self.socket, &mut [IoSliceMut::new(direct), IoSliceMut::new(rest)])
             };
             match received {
                 Ok(0) => {
@@ -91,12 +81,7 @@ impl<C: Connection> Stream<C> {
         }
         let mut slices = Slices::new();
         let wanted = self.conn.gather(&mut slices);
-        let sent = sendmsg(
-            &self.socket,
-            &slices,
-            &mut SendAncillaryBuffer::default(),
-            SendFlags::NOSIGNAL,
-        );
+        let sent = sendmsg(&self.socket, &slices, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL);
         drop(slices);
         match sent {
             Ok(n) => {
@@ -119,8 +104,7 @@ impl<C: Connection> Stream<C> {
 
     #[cold]
     fn fail(&mut self, errno: Errno) {
-        self.conn
-            .failed(socket::stream_error(self.conn.stage(), self.peer, errno));
+        self.conn.failed(socket::stream_error(self.conn.stage(), self.peer, errno));
     }
 
     /// Shuts this direction down once the last word has left.

@@ -109,10 +109,7 @@ impl Negotiated {
             Role::Host => self.controller_alignment,
             Role::Controller => self.host_alignment,
         };
-        Sender {
-            digests: self.digests,
-            alignment,
-        }
+        Sender { digests: self.digests, alignment }
     }
 
     /// What a controller holds its host to, on a queue that takes `max_in_capsule` bytes of in-capsule data.
@@ -167,10 +164,7 @@ impl HostTerms {
         // spec: TCP-IC-15, TCP-DG-01
         let offered = self.offered().bits();
         if response.dgst & !offered != 0 {
-            return Err(Violation::DigestNotOffered {
-                granted: response.dgst,
-                offered,
-            });
+            return Err(Violation::DigestNotOffered { granted: response.dgst, offered });
         }
         let digests = Digests::from_bits(response.dgst);
         check_required(self.header_digest, self.data_digest, digests)?;
@@ -189,10 +183,7 @@ impl HostTerms {
     }
 
     const fn offered(&self) -> Digests {
-        Digests {
-            header: self.header_digest.wanted(),
-            data: self.data_digest.wanted(),
-        }
+        Digests { header: self.header_digest.wanted(), data: self.data_digest.wanted() }
     }
 }
 
@@ -237,15 +228,9 @@ impl ControllerTerms {
 
 // spec: TCP-IC-18, TCP-IC-20
 fn check_required(header: DigestPolicy, data: DigestPolicy, found: Digests) -> Result<(), Violation> {
-    let required = Digests {
-        header: header.required(),
-        data: data.required(),
-    };
+    let required = Digests { header: header.required(), data: data.required() };
     if (required.header && !found.header) || (required.data && !found.data) {
-        return Err(Violation::DigestRequired {
-            required: required.bits(),
-            found: found.bits(),
-        });
+        return Err(Violation::DigestRequired { required: required.bits(), found: found.bits() });
     }
     Ok(())
 }

@@ -20,11 +20,7 @@ impl Alignment {
     /// From the value of an HPDA or CPDA field; `None` above 31.
     pub const fn new(value: u8) -> Option<Self> {
         // spec: TCP-IC-07, TCP-IC-14
-        if value <= Self::MAX.0 {
-            Some(Self(value))
-        } else {
-            None
-        }
+        if value <= Self::MAX.0 { Some(Self(value)) } else { None }
     }
 
     /// The value of the field: dwords, 0's based.
@@ -50,22 +46,13 @@ pub struct Digests {
 
 impl Digests {
     /// Neither digest.
-    pub const NONE: Self = Self {
-        header: false,
-        data: false,
-    };
+    pub const NONE: Self = Self { header: false, data: false };
     /// Both digests.
-    pub const BOTH: Self = Self {
-        header: true,
-        data: true,
-    };
+    pub const BOTH: Self = Self { header: true, data: true };
 
     /// From the DGST field, reserved bits ignored.
     pub const fn from_bits(dgst: u8) -> Self {
-        Self {
-            header: dgst & 1 != 0,
-            data: dgst & 2 != 0,
-        }
+        Self { header: dgst & 1 != 0, data: dgst & 2 != 0 }
     }
 
     /// As the DGST field.
@@ -108,13 +95,7 @@ impl Layout {
     /// A PDU that ends with its header (and header digest).
     #[inline]
     pub(super) const fn without_data(kind: Kind, header_digest: bool) -> Self {
-        Layout {
-            header_len: kind.header_len(),
-            header_digest,
-            data_digest: false,
-            pdo: 0,
-            data_len: 0,
-        }
+        Layout { header_len: kind.header_len(), header_digest, data_digest: false, pdo: 0, data_len: 0 }
     }
 
     /// A PDU whose data starts at `pdo`; the caller has checked that all of it fits 32 bits.
@@ -126,13 +107,7 @@ impl Layout {
         data_len: u32,
         data_digest: bool,
     ) -> Self {
-        Layout {
-            header_len: kind.header_len(),
-            header_digest,
-            data_digest,
-            pdo,
-            data_len,
-        }
+        Layout { header_len: kind.header_len(), header_digest, data_digest, pdo, data_len }
     }
 
     /// HLEN: bytes of header, which is what the header digest covers.
@@ -168,11 +143,7 @@ impl Layout {
     /// Where data starts (without data: where the PDU ends).
     #[inline]
     pub const fn data_start(&self) -> usize {
-        if self.data_len == 0 {
-            self.header_end()
-        } else {
-            self.pdo as usize
-        }
+        if self.data_len == 0 { self.header_end() } else { self.pdo as usize }
     }
 
     /// Padding between header and data. No digest covers it.

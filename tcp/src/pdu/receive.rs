@@ -75,11 +75,7 @@ impl Receiver {
 
     #[inline]
     fn data_limit(&self, kind: Kind) -> u32 {
-        if let Kind::CapsuleCmd = kind {
-            self.max_in_capsule
-        } else {
-            self.max_data
-        }
+        if let Kind::CapsuleCmd = kind { self.max_in_capsule } else { self.max_data }
     }
 }
 
@@ -108,17 +104,12 @@ impl Header {
         // spec: TCP-CH-05
         let reserved = flags.outside(kind.flags());
         if reserved != Flags(0) {
-            return Err(Violation::ReservedFlags {
-                kind,
-                found: reserved.0,
-            });
+            return Err(Violation::ReservedFlags { kind, found: reserved.0 });
         }
         // spec: TCP-DG-02
         let header_digest = receiver.digests.header && !kind.is_outside_negotiation();
         if flags.has(Flags::HDGSTF) != header_digest {
-            return Err(Violation::HeaderDigestFlag {
-                found: !header_digest,
-            });
+            return Err(Violation::HeaderDigestFlag { found: !header_digest });
         }
         let header_end = header_end(kind.header_len(), header_digest);
         let limit = receiver.data_limit(kind);
@@ -154,12 +145,7 @@ impl Header {
                 return Err(length);
             }
             let layout = Layout::without_data(kind, header_digest);
-            return Ok(Header {
-                kind,
-                flags,
-                layout,
-                plen,
-            });
+            return Ok(Header { kind, flags, layout, plen });
         }
         // spec: TCP-CH-06, TCP-CH-07
         if pdo != 0 && (pdo < header_end || (has_data && pdo % receiver.alignment.bytes() != 0)) {
@@ -176,12 +162,7 @@ impl Header {
                 return Err(length);
             }
             let layout = Layout::without_data(kind, header_digest);
-            return Ok(Header {
-                kind,
-                flags,
-                layout,
-                plen,
-            });
+            return Ok(Header { kind, flags, layout, plen });
         }
         if pdo == 0 {
             return Err(offset);
@@ -198,28 +179,14 @@ impl Header {
         if data_len > limit {
             return Err(match kind {
                 // spec: TCP-CMD-05
-                Kind::CapsuleCmd => Violation::InCapsuleLimit {
-                    found: data_len,
-                    limit,
-                },
+                Kind::CapsuleCmd => Violation::InCapsuleLimit { found: data_len, limit },
                 // spec: TCP-H2C-08
-                Kind::H2cData => Violation::H2cDataLimit {
-                    found: data_len,
-                    limit,
-                },
-                _ => Violation::C2hDataLimit {
-                    found: data_len,
-                    limit,
-                },
+                Kind::H2cData => Violation::H2cDataLimit { found: data_len, limit },
+                _ => Violation::C2hDataLimit { found: data_len, limit },
             });
         }
         let layout = Layout::with_data(kind, header_digest, pdo, data_len, data_digest);
-        Ok(Header {
-            kind,
-            flags,
-            layout,
-            plen,
-        })
+        Ok(Header { kind, flags, layout, plen })
     }
 
     /// A termination request is held to its lengths only: an error in it cannot be reported, and whatever else it
@@ -230,12 +197,7 @@ impl Header {
         if hlen != kind.header_len() || !lengths.contains(&plen) {
             return Err(Violation::MalformedTermReq);
         }
-        Ok(Header {
-            kind,
-            flags: Flags(0),
-            layout: Layout::without_data(kind, false),
-            plen,
-        })
+        Ok(Header { kind, flags: Flags(0), layout: Layout::without_data(kind, false), plen })
     }
 
     /// Which PDU.
@@ -311,11 +273,7 @@ impl<'a> Incoming<'a> {
             Kind::IcResp => view::<IcResp>(bytes).map(Incoming::IcResp),
             Kind::H2cTermReq | Kind::C2hTermReq => {
                 TermReqHeader::ref_from_prefix(bytes).ok().map(|(head, data)| {
-                    Incoming::TermReq(TermReq {
-                        fes: head.fes,
-                        fei: head.fei.get(),
-                        header: data,
-                    })
+                    Incoming::TermReq(TermReq { fes: head.fes, fei: head.fei.get(), header: data })
                 })
             }
             Kind::CapsuleCmd => view::<CapsuleCmd>(bytes).map(Incoming::CapsuleCmd),
@@ -368,10 +326,7 @@ fn check_header_digest(bytes: &[u8]) -> Result<(), Violation> {
 fn check_data(header: &Header, offset: u32, length: u32) -> Result<(), Violation> {
     // spec: TCP-H2C-07, TCP-C2H-05
     if length != header.layout.data_len() {
-        return Err(Violation::PduLength {
-            kind: header.kind,
-            found: header.plen,
-        });
+        return Err(Violation::PduLength { kind: header.kind, found: header.plen });
     }
     // spec: TCP-H2C-06, TCP-C2H-04
     if offset.checked_add(length).is_none() {

@@ -27,11 +27,7 @@ impl<'a> TermReq<'a> {
         // spec: TCP-TRM-03, TCP-TRM-04
         let report = violation.report()?;
         let header = header.get(..TERM_REQ_DATA_MAX).unwrap_or(header);
-        Some(TermReq {
-            fes: report.fes,
-            fei: report.fei,
-            header,
-        })
+        Some(TermReq { fes: report.fes, fei: report.fei, header })
     }
 
     /// The whole PDU as `sender` sends it, and its length.
@@ -66,11 +62,6 @@ impl<'a> TermReq<'a> {
 
     /// One line for a log or an error message; `sender` is the role that sent it.
     pub fn describe(&self, sender: Role) -> String {
-        format!(
-            "{} ({}): {}",
-            self.fes.name(sender),
-            self.fes.value(),
-            self.fes.explain(self.fei)
-        )
+        format!("{} ({}): {}", self.fes.name(sender), self.fes.value(), self.fes.explain(self.fei))
     }
 }

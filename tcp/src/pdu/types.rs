@@ -149,11 +149,7 @@ impl Kind {
     #[inline]
     pub const fn receiver(self) -> Role {
         // Even types go to the controller, odd ones to the host.
-        if self.pdu_type().0 & 1 == 0 {
-            Role::Controller
-        } else {
-            Role::Host
-        }
+        if self.pdu_type().0 & 1 == 0 { Role::Controller } else { Role::Host }
     }
 
     /// HLEN: bytes of the common and the type's own header, without digest.
@@ -193,10 +189,7 @@ impl Kind {
     /// Whether digests never apply to it, whatever was negotiated.
     #[inline]
     pub const fn is_outside_negotiation(self) -> bool {
-        matches!(
-            self,
-            Kind::IcReq | Kind::IcResp | Kind::H2cTermReq | Kind::C2hTermReq
-        )
+        matches!(self, Kind::IcReq | Kind::IcResp | Kind::H2cTermReq | Kind::C2hTermReq)
     }
 }
 

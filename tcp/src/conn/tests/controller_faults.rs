@@ -61,7 +61,9 @@ fn terminated(mut raw: Raw<ControllerConn>, offender: &[u8]) -> (u16, u32, Error
     assert_eq!(raw.conn.life(), Life::Over);
     raw.conn.finish(&mut raw.events);
     match raw.events.last() {
-        Some(ControllerEvent::Closed { reason: CloseReason::Failed(error), .. }) => (said.0, said.1, error.kind()),
+        Some(ControllerEvent::Closed { reason: CloseReason::Failed(error), .. }) => {
+            (said.0, said.1, error.kind())
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -119,7 +121,11 @@ fn a_wrong_header_digest_ends_the_connection() {
         let (mut raw, sender) = up(&setting);
         let good = match kind {
             4 => capsule(&sender, write_in_capsule(1, 512), &[7; 512]),
-            _ => h2c(&sender, DataToController { cccid: 1, ttag: 1, offset: 0, length: 4, last: true }, &[0; 4]),
+            _ => h2c(
+                &sender,
+                DataToController { cccid: 1, ttag: 1, offset: 0, length: 4, last: true },
+                &[0; 4],
+            ),
         };
         let bad = put(good.clone(), 8 + bit % 16, &[good[8 + bit % 16] ^ 1]);
         let hlen = usize::from(bad[2]);
@@ -146,7 +152,8 @@ fn in_capsule_data_with_a_wrong_digest_fails_its_command_only() {
             raw.conn.respond(request, Cqe::error(Cid(0), status), Gather::new()).unwrap();
         }
         raw.send(&good);
-        let Some(ControllerEvent::Command { data: Ok(RequestData::InCapsule(data)), .. }) = raw.events.pop() else {
+        let Some(ControllerEvent::Command { data: Ok(RequestData::InCapsule(data)), .. }) = raw.events.pop()
+        else {
             panic!("{:?}", raw.events)
         };
         assert_eq!(data[..], vec![7; len]);
@@ -212,8 +219,10 @@ fn a_fetch_ends_aborted_when_the_queue_ends() {
     raw.send(&h2c(&sender, fields, &[1; 4096]));
     raw.conn.peer_closed();
     raw.conn.finish(&mut raw.events);
-    let [ControllerEvent::Fetched { data, outcome: Err(_), offset: 0, .. }, ControllerEvent::Closed { reason, .. }] =
-        &raw.events[..]
+    let [
+        ControllerEvent::Fetched { data, outcome: Err(_), offset: 0, .. },
+        ControllerEvent::Closed { reason, .. },
+    ] = &raw.events[..]
     else {
         panic!("{:?}", raw.events)
     };
@@ -224,7 +233,8 @@ fn a_fetch_ends_aborted_when_the_queue_ends() {
 #[test]
 fn fetched_data_with_a_wrong_digest_fails_the_fetch() {
     for wrong in 0..2 {
-        let (mut raw, sender, tag) = fetching(&Setting::default().digests(true, true).max_h2c_data(20_000), 40_000);
+        let (mut raw, sender, tag) =
+            fetching(&Setting::default().digests(true, true).max_h2c_data(20_000), 40_000);
         for at in 0..2 {
             let fields =
                 DataToController { cccid: 1, ttag: tag, offset: at * 20_000, length: 20_000, last: at == 1 };
@@ -285,7 +295,10 @@ fn a_descriptor_that_does_not_fit_its_capsule_fails_the_command() {
     }
     // Nothing of it disturbs what follows.
     raw.send(&capsule(&sender, write_in_capsule(3, 512), &[9; 512]));
-    assert!(matches!(raw.events.pop(), Some(ControllerEvent::Command { data: Ok(RequestData::InCapsule(_)), .. })));
+    assert!(matches!(
+        raw.events.pop(),
+        Some(ControllerEvent::Command { data: Ok(RequestData::InCapsule(_)), .. })
+    ));
 }
 
 #[test]
@@ -348,7 +361,9 @@ fn a_command_identifier_in_use_is_a_conflict() {
     raw.send(&capsule(&sender, write_in_capsule(7, 512), &[0; 512]));
     let Some(ControllerEvent::Command { request: second, data, .. }) = raw.events.pop() else { panic!() };
     assert_eq!(data.unwrap_err(), Status::COMMAND_ID_CONFLICT);
-    let Some(ControllerEvent::Command { request: first, data: Ok(_), .. }) = raw.events.pop() else { panic!() };
+    let Some(ControllerEvent::Command { request: first, data: Ok(_), .. }) = raw.events.pop() else {
+        panic!()
+    };
     raw.conn.respond(second, Cqe::error(Cid(0), Status::COMMAND_ID_CONFLICT), Gather::new()).unwrap();
     // The first is still outstanding, so the identifier still is in use.
     raw.send(&capsule(&sender, write(7, 512), &[]));
@@ -384,7 +399,10 @@ fn a_termination_request_ends_the_connection_unanswered() {
             raw.send(&bytes);
             assert!(raw.output().is_empty() && raw.conn.life() == Life::Over);
             raw.conn.finish(&mut raw.events);
-            let Some(ControllerEvent::Closed { reason: CloseReason::Failed(error), .. }) = raw.events.pop() else { panic!() };
+            let Some(ControllerEvent::Closed { reason: CloseReason::Failed(error), .. }) = raw.events.pop()
+            else {
+                panic!()
+            };
             assert_eq!(error.kind(), ErrorKind::PeerReported);
             let name = crate::pdu::FatalErrorStatus::new(fes).name(crate::pdu::Role::Host);
             assert!(error.detail().contains(name), "{error}");
@@ -419,9 +437,17 @@ fn calls_that_come_too_late_or_ask_too_much_are_refused_with_what_they_brought()
     let refused = conn.respond(request, Cqe::default(), Gather::new()).unwrap_err();
     assert_eq!(refused.why, Misuse::Parameter, "a fetch is outstanding");
 
-    raw.send(&capsule(&sender, Sqe::io(IoOpcode::READ, 1).with_cid(Cid(2)).with_sgl(SglDescriptor::transport(512)), &[]));
+    raw.send(&capsule(
+        &sender,
+        Sqe::io(IoOpcode::READ, 1).with_cid(Cid(2)).with_sgl(SglDescriptor::transport(512)),
+        &[],
+    ));
     let Some(ControllerEvent::Command { request, .. }) = raw.events.pop() else { panic!() };
-    assert_eq!(why(raw.conn.fetch(request, 0, buffer(512))), Misuse::DataLength, "a read has nothing to fetch");
+    assert_eq!(
+        why(raw.conn.fetch(request, 0, buffer(512))),
+        Misuse::DataLength,
+        "a read has nothing to fetch"
+    );
     let refused = raw.conn.respond(request, Cqe::default(), pattern(1, 516).into()).unwrap_err();
     assert_eq!((refused.why, refused.given_back.len()), (Misuse::DataLength, 516));
     raw.conn.respond(request, Cqe::default(), pattern(1, 512).into()).unwrap();

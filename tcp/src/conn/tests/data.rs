@@ -39,7 +39,9 @@ fn fetch_all(pair: &mut Pair, request: RequestId, len: usize, piece: usize) -> V
         }
         assert!(pair.step(), "stuck at {done} of {len}");
         for event in pair.controller_events.drain(..) {
-            let ControllerEvent::Fetched { offset, data, outcome, request: of } = event else { panic!("{event:?}") };
+            let ControllerEvent::Fetched { offset, data, outcome, request: of } = event else {
+                panic!("{event:?}")
+            };
             assert_eq!((of, outcome), (request, Ok(())));
             got[offset as usize..offset as usize + data.len()].copy_from_slice(&data);
             done += data.len();
@@ -235,7 +237,8 @@ fn views_are_let_go_when_they_have_left() {
 fn many_commands_at_once_end_once_each() {
     for seed in 0..20 {
         let mut random = Random::new(seed);
-        let setting = Setting { depth: 16, ..Setting::default() }.digests(seed % 2 == 0, seed % 3 == 0).max_r2t(2);
+        let setting =
+            Setting { depth: 16, ..Setting::default() }.digests(seed % 2 == 0, seed % 3 == 0).max_r2t(2);
         let setting = setting.max_h2c_data(4096 << (seed % 4));
         let mut pair = Pair::up(&setting, seed, 20_000);
         let mut outstanding = 0;
@@ -255,10 +258,15 @@ fn many_commands_at_once_end_once_each() {
                 answer(&mut pair, event);
             }
             for event in std::mem::take(&mut pair.host_events) {
-                let HostEvent::Completed { cqe, transferred, data, cookie, .. } = event else { panic!("{event:?}") };
+                let HostEvent::Completed { cqe, transferred, data, cookie, .. } = event else {
+                    panic!("{event:?}")
+                };
                 assert!(cqe.status().is_success() && ended.insert(cookie));
                 if let Data::FromController(buffer) = data {
-                    assert_eq!((buffer.len(), &buffer[..]), (transferred as usize, &pattern(7, buffer.len())[..]));
+                    assert_eq!(
+                        (buffer.len(), &buffer[..]),
+                        (transferred as usize, &pattern(7, buffer.len())[..])
+                    );
                 }
                 outstanding -= 1;
             }

@@ -9,7 +9,11 @@ use zerocopy::IntoBytes;
 fn conversation(setting: &Setting) -> (Vec<u8>, Vec<u8>) {
     let mut pair = Pair::up(setting, 1, 1 << 20);
     for (len, write) in [(512, true), (4096, false), (20_000, true), (20_000, false), (0, true)] {
-        if write { pair.write(len, 1) } else { pair.read(len, 1) }
+        if write {
+            pair.write(len, 1)
+        } else {
+            pair.read(len, 1)
+        }
         let (request, _, data) = pair.command();
         match data.unwrap() {
             RequestData::Remote { len } if write => {
@@ -37,10 +41,17 @@ fn controller_takes(setting: &Setting, bytes: &[u8], piece: usize) {
         }
         for event in std::mem::take(&mut raw.events) {
             match event {
-                ControllerEvent::Command { request, sqe, data: Ok(RequestData::Remote { len }) } if len <= 1 << 20 => {
+                ControllerEvent::Command { request, sqe, data: Ok(RequestData::Remote { len }) }
+                    if len <= 1 << 20 =>
+                {
                     let _ = match sqe.io_opcode() {
-                        IoOpcode::WRITE => raw.conn.fetch(request, 0, buffer(len as usize)).map_err(|r| r.why),
-                        _ => raw.conn.respond(request, Cqe::default(), pattern(1, len as usize).into()).map_err(|r| r.why),
+                        IoOpcode::WRITE => {
+                            raw.conn.fetch(request, 0, buffer(len as usize)).map_err(|r| r.why)
+                        }
+                        _ => raw
+                            .conn
+                            .respond(request, Cqe::default(), pattern(1, len as usize).into())
+                            .map_err(|r| r.why),
                     };
                 }
                 ControllerEvent::Command { request, .. } | ControllerEvent::Fetched { request, .. } => {

@@ -88,7 +88,12 @@ fn data_that_does_not_belong_ends_the_connection() {
         ("beyond the buffer", vec![pdu(DataToHost { offset: 8192, ..fields })], 4, 0),
         ("across the end", vec![pdu(DataToHost { length: 8196, ..fields })], 4, 0),
         ("wrapping", vec![pdu(DataToHost { offset: u32::MAX - 3, ..fields })], 4, 0),
-        ("after LAST_PDU", vec![pdu(DataToHost { last: true, ..fields }), pdu(DataToHost { offset: 4096, ..fields })], 2, 0),
+        (
+            "after LAST_PDU",
+            vec![pdu(DataToHost { last: true, ..fields }), pdu(DataToHost { offset: 4096, ..fields })],
+            2,
+            0,
+        ),
         ("SUCCESS alone", vec![success_alone], 1, 1),
     ];
     for (what, pdus, fes, fei) in cases {
@@ -199,8 +204,13 @@ fn data_with_a_wrong_digest_fails_its_command_only() {
                 let (cid, other) = (read(&mut raw, 2 * len as usize), read(&mut raw, 512));
                 for at in 0..2 {
                     let last = at == 1;
-                    let fields =
-                        DataToHost { cccid: cid.0, offset: at * len, length: len, last, success: last && success };
+                    let fields = DataToHost {
+                        cccid: cid.0,
+                        offset: at * len,
+                        length: len,
+                        last,
+                        success: last && success,
+                    };
                     let mut pdu = c2h(&sender, fields, &vec![3; len as usize]);
                     if at == wrong {
                         let middle = pdu.len() / 2;
@@ -261,7 +271,9 @@ fn an_early_completion_waits_for_the_data_to_leave() {
     raw.conn.give_out(30_000, &mut raw.events);
     assert!(raw.events.is_empty());
     raw.output();
-    let Some(HostEvent::Completed { cqe, data: Data::ToController(buffer), .. }) = raw.events.pop() else { panic!() };
+    let Some(HostEvent::Completed { cqe, data: Data::ToController(buffer), .. }) = raw.events.pop() else {
+        panic!()
+    };
     assert_eq!((cqe.status(), cqe.sqhd(), buffer.len()), (Status::INTERNAL_ERROR, 9, 65_536));
 
     let cid = write(&mut raw, 65_536);
@@ -282,7 +294,9 @@ fn a_termination_request_is_told_by_name() {
     raw.send(&[3, 0, 24, 0, 24, 0, 0, 0, 1, 0, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert!(raw.output().is_empty() && raw.conn.life() == Life::Over);
     raw.conn.finish(&mut raw.events);
-    let Some(HostEvent::Closed { reason: CloseReason::Failed(error), .. }) = raw.events.pop() else { panic!() };
+    let Some(HostEvent::Closed { reason: CloseReason::Failed(error), .. }) = raw.events.pop() else {
+        panic!()
+    };
     assert_eq!(error.kind(), ErrorKind::PeerReported);
     let text = error.detail();
     assert!(text.contains("Invalid PDU Header Field") && text.contains("10"), "{text}");
@@ -296,7 +310,10 @@ fn a_full_queue_and_too_much_data_are_refused() {
         let cids: Vec<Cid> = (0..room).map(|_| read(&mut raw, 512)).collect();
         let command = Command { sqe: Sqe::default(), data: Data::FromController(buffer(512)), cookie: 4 };
         let refused = raw.conn.submit(command).unwrap_err();
-        assert_eq!((refused.why, refused.given_back.data.len(), refused.given_back.cookie), (Misuse::QueueFull, 512, 4));
+        assert_eq!(
+            (refused.why, refused.given_back.data.len(), refused.given_back.cookie),
+            (Misuse::QueueFull, 512, 4)
+        );
         raw.send(&response(&sender, &Cqe::success(cids[3])));
         assert!(!cids.contains(&read(&mut raw, 512)));
     }

@@ -20,8 +20,11 @@ fn commands_come_back_aborted_then_the_queue_is_closed() {
     pair.host.close(Close::Now);
     assert_eq!(pair.host.life(), Life::Over);
     pair.host.finish(&mut pair.host_events);
-    let [HostEvent::Aborted { cookie: 1, data: a, .. }, HostEvent::Aborted { cookie: 2, data: b, .. }, HostEvent::Closed { reason, .. }] =
-        &pair.host_events[..]
+    let [
+        HostEvent::Aborted { cookie: 1, data: a, .. },
+        HostEvent::Aborted { cookie: 2, data: b, .. },
+        HostEvent::Closed { reason, .. },
+    ] = &pair.host_events[..]
     else {
         panic!("{:?}", pair.host_events)
     };
@@ -60,7 +63,9 @@ fn a_peer_that_takes_no_last_word_is_left() {
     pair.host.expire(now + PATIENCE.flush);
     assert!(pair.host.life() == Life::Over && pair.host.has_output());
     pair.host.finish(&mut pair.host_events);
-    let Some(HostEvent::Closed { reason: CloseReason::Failed(error), .. }) = pair.host_events.pop() else { panic!() };
+    let Some(HostEvent::Closed { reason: CloseReason::Failed(error), .. }) = pair.host_events.pop() else {
+        panic!()
+    };
     assert_eq!(error.kind(), ErrorKind::Protocol, "the first reason is kept");
 }
 
@@ -117,7 +122,9 @@ fn a_peer_that_closes_between_pdus_closes_in_good_order() {
 fn a_busy_connection_has_no_deadline() {
     let mut pair = Pair::up(&Setting::default(), 1, 1000);
     pair.read(4096, 1);
-    pair.command();
+    let (request, ..) = pair.command();
+    pair.success(request, pattern(1, 4096));
+    pair.run();
     assert_eq!((pair.host.deadline(origin()), pair.controller.deadline(origin())), (None, None));
 }
 

@@ -65,7 +65,9 @@ fn exchange(setting: &Setting, len: usize, seed: u64) {
             }
             pair.run();
             for event in pair.controller_events.drain(..) {
-                let ControllerEvent::Fetched { offset, data, outcome: Ok(()), .. } = event else { panic!("{event:?}") };
+                let ControllerEvent::Fetched { offset, data, outcome: Ok(()), .. } = event else {
+                    panic!("{event:?}")
+                };
                 assert_eq!(data[..], pattern(seed, len)[offset as usize..offset as usize + data.len()]);
             }
         }
@@ -87,7 +89,8 @@ fn exchange(setting: &Setting, len: usize, seed: u64) {
         data_digest: terms.digests.data,
         data_pdu,
     };
-    let h2c = obeys(&pair.to_controller, &rules(terms.controller_alignment, (6, terms.max_h2c_data as usize)));
+    let h2c =
+        obeys(&pair.to_controller, &rules(terms.controller_alignment, (6, terms.max_h2c_data as usize)));
     let c2h = obeys(&pair.to_host, &rules(terms.host_alignment, (7, setting.max_c2h_data as usize)));
     assert_eq!(c2h, len.div_ceil(setting.max_c2h_data as usize));
     assert_eq!(h2c > 0, len > setting.in_capsule as usize);
@@ -136,8 +139,9 @@ fn every_limit_with_every_number_of_r2ts() {
 #[test]
 fn one_byte_at_a_time() {
     for digests in 0..4 {
-        let setting =
-            Setting { in_capsule: 4096, ..Setting::default() }.digests(digests & 1 != 0, digests & 2 != 0).alignment(31, 7);
+        let setting = Setting { in_capsule: 4096, ..Setting::default() }
+            .digests(digests & 1 != 0, digests & 2 != 0)
+            .alignment(31, 7);
         let mut pair = Pair::up(&setting, 1, 1);
         for len in [512, 4096, 5000] {
             pair.write(len, 1);
@@ -145,7 +149,10 @@ fn one_byte_at_a_time() {
             if let Ok(RequestData::Remote { len }) = data {
                 pair.controller.fetch(request, 0, buffer(len as usize)).unwrap();
                 pair.run();
-                assert!(matches!(pair.controller_events.pop(), Some(ControllerEvent::Fetched { outcome: Ok(()), .. })));
+                assert!(matches!(
+                    pair.controller_events.pop(),
+                    Some(ControllerEvent::Fetched { outcome: Ok(()), .. })
+                ));
             }
             pair.success(request, Gather::new());
             pair.completion();

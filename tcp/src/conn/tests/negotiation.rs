@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::pdu::{Kind, Role};
-use nvmf_transport::{CloseReason, Close, ErrorKind, Misuse};
+use nvmf_transport::{Close, CloseReason, ErrorKind, Misuse};
 use zerocopy::IntoBytes;
 
 fn closed(events: &mut Vec<HostEvent>) -> nvmf_transport::Error {
@@ -40,7 +40,8 @@ fn put(mut pdu: Vec<u8>, at: usize, value: &[u8]) -> Vec<u8> {
 fn what_is_offered_and_supported_is_agreed() {
     for offered in 0..4u8 {
         for granted in 0..4u8 {
-            let policy = |bits: u8, bit: u8| if bits & bit != 0 { DigestPolicy::On } else { DigestPolicy::Off };
+            let policy =
+                |bits: u8, bit: u8| if bits & bit != 0 { DigestPolicy::On } else { DigestPolicy::Off };
             let mut setting = Setting::default().digests(offered & 1 != 0, offered & 2 != 0);
             setting.controller.header_digest = policy(granted, 1);
             setting.controller.data_digest = policy(granted, 2);
@@ -90,7 +91,9 @@ fn a_wrong_icreq_is_answered_with_the_offset_of_what_is_wrong() {
     assert_eq!(term_req(&raw.output(), 3), (6, 11));
     raw.conn.peer_closed();
     raw.conn.finish(&mut raw.events);
-    let Some(ControllerEvent::Closed { reason: CloseReason::Failed(error), .. }) = raw.events.pop() else { panic!() };
+    let Some(ControllerEvent::Closed { reason: CloseReason::Failed(error), .. }) = raw.events.pop() else {
+        panic!()
+    };
     assert_eq!(error.kind(), ErrorKind::Incompatible);
 }
 
@@ -146,7 +149,8 @@ fn a_wrong_icresp_is_refused_with_the_offset_of_what_is_wrong() {
 fn a_host_can_insist_on_a_digest() {
     let mut setting = Setting::default();
     setting.host.header_digest = DigestPolicy::Required;
-    let mut pair = Pair::new(&Setting { controller: Setting::default().controller, ..setting.clone() }, 1, 1000);
+    let mut pair =
+        Pair::new(&Setting { controller: Setting::default().controller, ..setting.clone() }, 1, 1000);
     pair.run();
     assert!(pair.host.take_established());
     setting.controller.header_digest = DigestPolicy::Off;
@@ -162,7 +166,9 @@ fn a_host_can_insist_on_a_digest() {
 
 #[test]
 fn a_server_of_something_else_is_told_apart() {
-    for banner in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"SSH-2.0-OpenSSH_9.9\r\n", b"220 mail ESMTP\r\n"] {
+    for banner in
+        [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"SSH-2.0-OpenSSH_9.9\r\n", b"220 mail ESMTP\r\n"]
+    {
         let mut raw = host();
         raw.send(banner);
         assert!(raw.conn.life() == Life::Over && raw.output().is_empty());
@@ -223,7 +229,7 @@ fn a_slow_host_is_cut_off_and_a_slow_but_timely_one_is_not() {
         raw.output();
         assert_eq!(raw.conn.take_established(), fine);
         assert_eq!(raw.conn.life(), if fine { Life::Open } else { Life::Over });
-        assert_eq!(raw.conn.deadline(start).is_none(), true);
+        assert!(raw.conn.deadline(start).is_none());
     }
 }
 

@@ -5,10 +5,7 @@ use zerocopy::IntoBytes;
 use super::*;
 use crate::digest::tests::bitwise;
 
-const PLAIN: Sender = Sender {
-    digests: Digests::NONE,
-    alignment: Alignment::DWORD,
-};
+const PLAIN: Sender = Sender { digests: Digests::NONE, alignment: Alignment::DWORD };
 
 /// The header in `pdu` followed by its digest, computed from the definition.
 fn with_digest(header: &[u8]) -> Vec<u8> {
@@ -27,22 +24,12 @@ fn ic_req() {
         max_r2t: 0x0403_0202.try_into().unwrap(),
     };
     let mut expected = [0; 128];
-    expected[..16].copy_from_slice(&[
-        0x00, 0, 128, 0, 128, 0, 0, 0, 0, 0, 17, 0b01, 0x01, 0x02, 0x03, 0x04,
-    ]);
+    expected[..16].copy_from_slice(&[0x00, 0, 128, 0, 128, 0, 0, 0, 0, 0, 17, 0b01, 0x01, 0x02, 0x03, 0x04]);
     assert_eq!(terms.request().as_bytes(), expected);
 
-    let terms = HostTerms {
-        data_digest: DigestPolicy::Required,
-        header_digest: DigestPolicy::Off,
-        ..terms
-    };
+    let terms = HostTerms { data_digest: DigestPolicy::Required, header_digest: DigestPolicy::Off, ..terms };
     assert_eq!(terms.request().as_bytes()[11], 0b10);
-    assert_eq!(
-        HostTerms::default().request().as_bytes()[8..],
-        [0; 120],
-        "defaults ask for nothing"
-    );
+    assert_eq!(HostTerms::default().request().as_bytes()[8..], [0; 120], "defaults ask for nothing");
 }
 
 // test: TCP-IC-11, TCP-IC-13, TCP-IC-14, TCP-IC-16
@@ -54,16 +41,11 @@ fn ic_resp() {
         data_digest: DigestPolicy::On,
         max_h2c_data: 0x0403_0204,
     };
-    let host = HostTerms {
-        header_digest: DigestPolicy::On,
-        data_digest: DigestPolicy::On,
-        ..HostTerms::default()
-    };
+    let host =
+        HostTerms { header_digest: DigestPolicy::On, data_digest: DigestPolicy::On, ..HostTerms::default() };
     let (response, _) = terms.answer(&host.request()).unwrap();
     let mut expected = [0; 128];
-    expected[..16].copy_from_slice(&[
-        0x01, 0, 128, 0, 128, 0, 0, 0, 0, 0, 31, 0b11, 0x04, 0x02, 0x03, 0x04,
-    ]);
+    expected[..16].copy_from_slice(&[0x01, 0, 128, 0, 128, 0, 0, 0, 0, 0, 31, 0b11, 0x04, 0x02, 0x03, 0x04]);
     assert_eq!(response.as_bytes(), expected);
 }
 
@@ -76,20 +58,14 @@ fn capsule_cmd() {
     assert_eq!(plain, expected);
 
     // 76 bytes of header and digest, padded to 96 = 3 × 32, 4100 bytes of data and their digest: 4200.
-    let both = Sender {
-        digests: Digests::BOTH,
-        alignment: alignment(7),
-    };
+    let both = Sender { digests: Digests::BOTH, alignment: alignment(7) };
     let (bytes, layout) = encode(Kind::CapsuleCmd, &both, 4100);
     let mut header = vec![0x04, 0b11, 72, 96, 0x68, 0x10, 0, 0];
     header.extend(8..72);
     let mut expected = with_digest(&header);
     expected.extend([0; 20]);
     assert_eq!(bytes, expected);
-    assert_eq!(
-        (layout.padding(), layout.data_start(), layout.plen()),
-        (20, 96, 4200)
-    );
+    assert_eq!((layout.padding(), layout.data_start(), layout.plen()), (20, 96, 4200));
 
     // Without data neither padding nor data digest, whatever was negotiated.
     let (bytes, layout) = encode(Kind::CapsuleCmd, &both, 0);
@@ -106,10 +82,7 @@ fn capsule_resp() {
     expected.extend(8..24);
     assert_eq!(encode(Kind::CapsuleResp, &PLAIN, 0).0, expected);
 
-    let both = Sender {
-        digests: Digests::BOTH,
-        alignment: Alignment::MAX,
-    };
+    let both = Sender { digests: Digests::BOTH, alignment: Alignment::MAX };
     expected[1] = 0b01;
     expected[4] = 28;
     assert_eq!(encode(Kind::CapsuleResp, &both, 0).0, with_digest(&expected));
@@ -127,21 +100,12 @@ fn h2c_data() {
     assert_eq!(layout.plen(), 0x0004_031A);
 
     // The specification's own example: alignment 0Fh, no digest, 40 bytes of padding.
-    let aligned = Sender {
-        digests: Digests::NONE,
-        alignment: alignment(0x0F),
-    };
+    let aligned = Sender { digests: Digests::NONE, alignment: alignment(0x0F) };
     let (bytes, layout) = encode(Kind::H2cData, &aligned, 512);
     assert_eq!((bytes[3], layout.padding(), bytes.len()), (64, 40, 64));
     assert!(bytes[24..].iter().all(|byte| *byte == 0), "padding is zero");
 
-    let more = DataToController {
-        cccid: 1,
-        ttag: 2,
-        offset: 0,
-        length: 4,
-        last: false,
-    };
+    let more = DataToController { cccid: 1, ttag: 2, offset: 0, length: 4, last: false };
     let mut out = [0; ENCODED_MAX];
     PLAIN.h2c_data(&more, &mut out).unwrap();
     assert_eq!(out[1], 0);
@@ -151,47 +115,26 @@ fn h2c_data() {
 #[test]
 fn c2h_data() {
     let (bytes, _) = encode(Kind::C2hData, &PLAIN, 8);
-    let header = [
-        0x07, 0b1100, 24, 24, 32, 0, 0, 0, 8, 9, 0, 0, 12, 13, 14, 15, 8, 0, 0, 0, 0, 0, 0, 0,
-    ];
+    let header = [0x07, 0b1100, 24, 24, 32, 0, 0, 0, 8, 9, 0, 0, 12, 13, 14, 15, 8, 0, 0, 0, 0, 0, 0, 0];
     assert_eq!(bytes, header);
 
     // The specification's other example: alignment 03h, 8 bytes of padding.
-    let aligned = Sender {
-        digests: Digests::NONE,
-        alignment: alignment(3),
-    };
+    let aligned = Sender { digests: Digests::NONE, alignment: alignment(3) };
     assert_eq!(encode(Kind::C2hData, &aligned, 8).1.padding(), 8);
 
-    let header_digest = Sender {
-        digests: Digests {
-            header: true,
-            data: false,
-        },
-        alignment: alignment(3),
-    };
+    let header_digest = Sender { digests: Digests { header: true, data: false }, alignment: alignment(3) };
     let (bytes, layout) = encode(Kind::C2hData, &header_digest, 8);
-    let header = [
-        0x07, 0b1101, 24, 32, 40, 0, 0, 0, 8, 9, 0, 0, 12, 13, 14, 15, 8, 0, 0, 0, 0, 0, 0, 0,
-    ];
+    let header = [0x07, 0b1101, 24, 32, 40, 0, 0, 0, 8, 9, 0, 0, 12, 13, 14, 15, 8, 0, 0, 0, 0, 0, 0, 0];
     let mut expected = with_digest(&header);
     expected.extend([0; 4]);
     assert_eq!(bytes, expected);
     assert_eq!(layout.plen(), 40);
 
     let mut out = [0; ENCODED_MAX];
-    let middle = DataToHost {
-        cccid: 1,
-        offset: 0,
-        length: 4,
-        last: false,
-        success: false,
-    };
+    let middle = DataToHost { cccid: 1, offset: 0, length: 4, last: false, success: false };
     PLAIN.c2h_data(&middle, &mut out).unwrap();
     assert_eq!(out[1], 0);
-    PLAIN
-        .c2h_data(&DataToHost { last: true, ..middle }, &mut out)
-        .unwrap();
+    PLAIN.c2h_data(&DataToHost { last: true, ..middle }, &mut out).unwrap();
     assert_eq!(out[1], 0b0100);
 }
 
@@ -203,10 +146,7 @@ fn r2t() {
     header.extend([0; 4]);
     assert_eq!(encode(Kind::R2t, &PLAIN, 0).0, header);
 
-    let both = Sender {
-        digests: Digests::BOTH,
-        alignment: Alignment::MAX,
-    };
+    let both = Sender { digests: Digests::BOTH, alignment: Alignment::MAX };
     header[1] = 1;
     header[4] = 28;
     assert_eq!(encode(Kind::R2t, &both, 0).0, with_digest(&header));
@@ -216,16 +156,11 @@ fn r2t() {
 #[test]
 fn term_req() {
     let header: Vec<u8> = (100..124).collect();
-    let request = TermReq {
-        fes: FatalErrorStatus::new(0x0201),
-        fei: 0x0605_0403,
-        header: &header,
-    };
+    let request = TermReq { fes: FatalErrorStatus::new(0x0201), fei: 0x0605_0403, header: &header };
     for (role, pdu_type) in [(Role::Host, 2), (Role::Controller, 3)] {
         let (bytes, len) = request.encode(role);
-        let mut expected = vec![
-            pdu_type, 0, 24, 0, 48, 0, 0, 0, 1, 2, 3, 4, 5, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-        ];
+        let mut expected =
+            vec![pdu_type, 0, 24, 0, 48, 0, 0, 0, 1, 2, 3, 4, 5, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         expected.extend(100..124);
         assert_eq!(bytes[..len], expected);
     }
@@ -242,10 +177,7 @@ fn parts_lie_where_every_alignment_wants_them() {
                     let layout = Layout::new(kind, digests, alignment(value), data_len);
                     let unit = (usize::from(value) + 1) * 4;
                     assert_eq!(layout.header_len(), usize::from(kind.header_len()));
-                    assert_eq!(
-                        layout.header_end() - layout.header_len(),
-                        if digests.header { 4 } else { 0 }
-                    );
+                    assert_eq!(layout.header_end() - layout.header_len(), if digests.header { 4 } else { 0 });
                     assert_eq!(layout.data_start() % unit, 0);
                     assert!(layout.padding() < unit);
                     assert_eq!(layout.data_start(), layout.header_end() + layout.padding());
@@ -267,10 +199,7 @@ fn the_longest_data_still_fits_plen() {
 
 #[test]
 fn a_short_buffer_is_refused_and_left_alone() {
-    let sender = Sender {
-        digests: Digests::BOTH,
-        alignment: alignment(15),
-    };
+    let sender = Sender { digests: Digests::BOTH, alignment: alignment(15) };
     let needed = encode(Kind::CapsuleCmd, &sender, 512).0.len();
     assert_eq!(needed, 128);
     let mut exact = vec![0; needed];

@@ -56,17 +56,11 @@ fn valid_headers_are_accepted() {
 #[test]
 fn types_that_do_not_exist_or_go_the_other_way() {
     for phase in [Phase::Initializing, Phase::Ready] {
-        for (role, other_way) in [
-            (Role::Controller, [1, 3, 5, 7, 9].as_slice()),
-            (Role::Host, &[0, 2, 4, 6]),
-        ] {
+        for (role, other_way) in [(Role::Controller, [1, 3, 5, 7, 9].as_slice()), (Role::Host, &[0, 2, 4, 6])]
+        {
             let receiver = Receiver { phase, ..plain(role) };
             for pdu_type in other_way.iter().copied().chain([8]).chain(10..=255) {
-                assert_eq!(
-                    rejected([pdu_type, 0, 0, 0, 0, 0, 0, 0], &receiver),
-                    (1, 0),
-                    "type {pdu_type}"
-                );
+                assert_eq!(rejected([pdu_type, 0, 0, 0, 0, 0, 0, 0], &receiver), (1, 0), "type {pdu_type}");
             }
         }
     }
@@ -142,16 +136,8 @@ fn digest_flags_follow_the_negotiation() {
         }
         let receiver = receiver(Role::Host, digests, Alignment::DWORD);
         for bytes in [RSP, R2T] {
-            let right = [
-                bytes[0],
-                u8::from(digests.header),
-                24,
-                0,
-                if digests.header { 28 } else { 24 },
-                0,
-                0,
-                0,
-            ];
+            let right =
+                [bytes[0], u8::from(digests.header), 24, 0, if digests.header { 28 } else { 24 }, 0, 0, 0];
             accepted(right, &receiver);
             assert_eq!(rejected(with(right, 1, right[1] ^ 1), &receiver), (1, 1));
         }
@@ -161,14 +147,7 @@ fn digest_flags_follow_the_negotiation() {
 // test: TCP-DG-04, TCP-CH-07
 #[test]
 fn a_command_without_data_needs_no_data_digest_flag() {
-    let receiver = receiver(
-        Role::Controller,
-        Digests {
-            header: false,
-            data: true,
-        },
-        alignment(15),
-    );
+    let receiver = receiver(Role::Controller, Digests { header: false, data: true }, alignment(15));
     for bytes in [CMD, with(CMD, 1, 2)] {
         let header = accepted(bytes, &receiver);
         assert_eq!(header.layout().data_len(), 0);
@@ -179,11 +158,7 @@ fn a_command_without_data_needs_no_data_digest_flag() {
     accepted(with(CMD, 3, 72), &plain(Role::Controller));
     accepted(with(CMD, 3, 72), &receiver);
     for pdo in [1, 8, 71, 73, 76, 128, 255] {
-        assert_eq!(
-            rejected(with(CMD, 3, pdo), &plain(Role::Controller)),
-            (1, 3),
-            "PDO {pdo}"
-        );
+        assert_eq!(rejected(with(CMD, 3, pdo), &plain(Role::Controller)), (1, 3), "PDO {pdo}");
     }
 }
 
@@ -208,22 +183,12 @@ fn header_lengths() {
         (R2T, Role::Host),
     ] {
         for hlen in (0..=255).filter(|hlen| *hlen != bytes[2]) {
-            assert_eq!(
-                rejected(with(bytes, 2, hlen), &plain(role)),
-                (1, 2),
-                "HLEN {hlen}"
-            );
+            assert_eq!(rejected(with(bytes, 2, hlen), &plain(role)), (1, 2), "HLEN {hlen}");
         }
     }
     for hlen in [0, 127, 129, 255] {
-        assert_eq!(
-            rejected(with(IC_REQ, 2, hlen), &Receiver::initializing(Role::Controller)),
-            (1, 2)
-        );
-        assert_eq!(
-            rejected(with(IC_RESP, 2, hlen), &Receiver::initializing(Role::Host)),
-            (1, 2)
-        );
+        assert_eq!(rejected(with(IC_REQ, 2, hlen), &Receiver::initializing(Role::Controller)), (1, 2));
+        assert_eq!(rejected(with(IC_RESP, 2, hlen), &Receiver::initializing(Role::Host)), (1, 2));
     }
 }
 
@@ -231,10 +196,7 @@ fn header_lengths() {
 #[test]
 fn data_offsets() {
     // Header and digest end at 28; the alignment is 32.
-    let digests = Digests {
-        header: true,
-        data: false,
-    };
+    let digests = Digests { header: true, data: false };
     let receiver = receiver(Role::Controller, digests, alignment(7));
     for pdo in 0..=255u8 {
         let bytes = with_plen([6, 5, 24, pdo, 0, 0, 0, 0], 255 + 64);
@@ -247,15 +209,9 @@ fn data_offsets() {
         }
     }
     // Behind the end of the PDU.
-    assert_eq!(
-        rejected(with_plen([6, 5, 24, 64, 0, 0, 0, 0], 63), &receiver),
-        (1, 3)
-    );
+    assert_eq!(rejected(with_plen([6, 5, 24, 64, 0, 0, 0, 0], 63), &receiver), (1, 3));
     // At the end of the PDU: an offset, but nothing at it.
-    assert_eq!(
-        rejected(with_plen([6, 5, 24, 64, 0, 0, 0, 0], 64), &receiver),
-        (1, 4)
-    );
+    assert_eq!(rejected(with_plen([6, 5, 24, 64, 0, 0, 0, 0], 64), &receiver), (1, 4));
 }
 
 // test: TCP-CH-10
@@ -269,19 +225,10 @@ fn pdus_without_data_end_with_their_header() {
         }
     }
     for plen in [0, 8, 127, 129, u32::MAX] {
-        assert_eq!(
-            rejected(with_plen(IC_REQ, plen), &Receiver::initializing(Role::Controller)),
-            (1, 4)
-        );
-        assert_eq!(
-            rejected(with_plen(IC_RESP, plen), &Receiver::initializing(Role::Host)),
-            (1, 4)
-        );
+        assert_eq!(rejected(with_plen(IC_REQ, plen), &Receiver::initializing(Role::Controller)), (1, 4));
+        assert_eq!(rejected(with_plen(IC_RESP, plen), &Receiver::initializing(Role::Host)), (1, 4));
     }
-    assert_eq!(
-        rejected(with(IC_REQ, 3, 128), &Receiver::initializing(Role::Controller)),
-        (1, 3)
-    );
+    assert_eq!(rejected(with(IC_REQ, 3, 128), &Receiver::initializing(Role::Controller)), (1, 3));
 }
 
 // test: TCP-CH-08, TCP-CH-11, TCP-RES-01
@@ -298,24 +245,12 @@ fn lengths_that_cannot_be() {
     assert_eq!(rejected(with_plen(CMD, 73), &controller), (1, 3));
 
     // A data digest takes four bytes behind at least one of data.
-    let digests = Digests {
-        header: false,
-        data: true,
-    };
+    let digests = Digests { header: false, data: true };
     let receiver = receiver(Role::Controller, digests, Alignment::DWORD);
     for plen in 73..=76 {
-        assert_eq!(
-            rejected(with_plen([4, 2, 72, 72, 0, 0, 0, 0], plen), &receiver),
-            (1, 4),
-            "PLEN {plen}"
-        );
+        assert_eq!(rejected(with_plen([4, 2, 72, 72, 0, 0, 0, 0], plen), &receiver), (1, 4), "PLEN {plen}");
     }
-    assert_eq!(
-        accepted([4, 2, 72, 72, 77, 0, 0, 0], &receiver)
-            .layout()
-            .data_len(),
-        1
-    );
+    assert_eq!(accepted([4, 2, 72, 72, 77, 0, 0, 0], &receiver).layout().data_len(), 1);
 }
 
 // test: TCP-C2H-17, TCP-H2C-15
@@ -330,11 +265,7 @@ fn data_pdus_carry_data() {
 // test: TCP-CMD-05, TCP-CMD-02, TCP-CMD-03, TCP-H2C-08, TCP-C2H-04, TCP-ERR-07, TCP-ERR-08
 #[test]
 fn limits() {
-    let cases = [
-        (with(CMD, 3, 72), Role::Controller, 5),
-        (H2C, Role::Controller, 5),
-        (C2H, Role::Host, 4),
-    ];
+    let cases = [(with(CMD, 3, 72), Role::Controller, 5), (H2C, Role::Controller, 5), (C2H, Role::Host, 4)];
     for (bytes, role, fes) in cases {
         let start = u32::from(bytes[3]);
         for len in [1, 4, LIMIT - 1, LIMIT] {
@@ -342,33 +273,17 @@ fn limits() {
             assert_eq!(header.layout().data_len(), len);
         }
         for len in [LIMIT + 1, LIMIT + 4, LIMIT * 2, u32::MAX - start] {
-            assert_eq!(
-                rejected(with_plen(bytes, start + len), &plain(role)),
-                (fes, 0),
-                "{len} bytes"
-            );
+            assert_eq!(rejected(with_plen(bytes, start + len), &plain(role)), (fes, 0), "{len} bytes");
         }
     }
     // The two limits of a controller are separate, and none at all is one.
-    let none = Receiver {
-        max_in_capsule: 0,
-        ..plain(Role::Controller)
-    };
+    let none = Receiver { max_in_capsule: 0, ..plain(Role::Controller) };
     accepted(CMD, &none);
     accepted(H2C, &none);
     assert_eq!(rejected(with_plen(with(CMD, 3, 72), 76), &none), (5, 0));
-    let admin = Receiver {
-        max_in_capsule: ADMIN_IN_CAPSULE,
-        ..plain(Role::Controller)
-    };
+    let admin = Receiver { max_in_capsule: ADMIN_IN_CAPSULE, ..plain(Role::Controller) };
     accepted(with_plen(with(CMD, 3, 72), 72 + 8192), &admin);
     assert_eq!(rejected(with_plen(with(CMD, 3, 72), 72 + 8196), &admin), (5, 0));
-    let all = Receiver {
-        max_data: u32::MAX,
-        ..plain(Role::Controller)
-    };
-    assert_eq!(
-        accepted(with_plen(H2C, u32::MAX), &all).layout().data_len(),
-        u32::MAX - 24
-    );
+    let all = Receiver { max_data: u32::MAX, ..plain(Role::Controller) };
+    assert_eq!(accepted(with_plen(H2C, u32::MAX), &all).layout().data_len(), u32::MAX - 24);
 }

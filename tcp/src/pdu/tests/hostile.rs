@@ -4,23 +4,14 @@ use proptest::prelude::*;
 
 use super::*;
 
-const KINDS: [Kind; 5] = [
-    Kind::CapsuleCmd,
-    Kind::CapsuleResp,
-    Kind::H2cData,
-    Kind::C2hData,
-    Kind::R2t,
-];
+const KINDS: [Kind; 5] = [Kind::CapsuleCmd, Kind::CapsuleResp, Kind::H2cData, Kind::C2hData, Kind::R2t];
 
 /// Every kind with every combination of digests, a few alignments, with and without data where that is possible.
 fn valid() -> impl Iterator<Item = (Kind, Sender, u32)> {
     KINDS.into_iter().flat_map(|kind| {
         ALL_DIGESTS.into_iter().flat_map(move |digests| {
             [0, 1, 15, 31].into_iter().flat_map(move |value| {
-                let sender = Sender {
-                    digests,
-                    alignment: alignment(value),
-                };
+                let sender = Sender { digests, alignment: alignment(value) };
                 let lengths: &[u32] = match kind {
                     Kind::CapsuleCmd => &[0, 512, LIMIT],
                     Kind::H2cData | Kind::C2hData => &[4, 512, LIMIT],
@@ -39,16 +30,10 @@ fn truncated_anywhere_a_header_is_incomplete_and_nothing_else() {
         let (bytes, layout) = encode(kind, &sender, len);
         let receiver = receiver(kind.receiver(), sender.digests, sender.alignment);
         for cut in 0..layout.header_end() {
-            assert!(
-                parse(&bytes[..cut], &receiver).unwrap().is_none(),
-                "{kind:?} cut at {cut}"
-            );
+            assert!(parse(&bytes[..cut], &receiver).unwrap().is_none(), "{kind:?} cut at {cut}");
         }
         for cut in layout.header_end()..=bytes.len() {
-            assert!(
-                parse(&bytes[..cut], &receiver).unwrap().is_some(),
-                "{kind:?} cut at {cut}"
-            );
+            assert!(parse(&bytes[..cut], &receiver).unwrap().is_some(), "{kind:?} cut at {cut}");
         }
     }
 }
@@ -70,10 +55,7 @@ fn allowed(kind: Kind, at: usize, data: bool) -> (Vec<(u16, u32)>, bool) {
         4..=7 => (vec![(1, 3), (1, 4), (5, 0), (4, 0), (1, 1)], capsule && data),
         8..=11 => (vec![], true),
         12..=15 => (vec![(4, 0)], true),
-        16..=19 => (
-            vec![(1, 4), (4, 0)],
-            capsule || matches!(kind, Kind::CapsuleResp | Kind::R2t),
-        ),
+        16..=19 => (vec![(1, 4), (4, 0)], capsule || matches!(kind, Kind::CapsuleResp | Kind::R2t)),
         _ => (vec![], true),
     }
 }
@@ -112,10 +94,7 @@ fn every_flipped_bit_is_legal_or_reported_where_it_is() {
                 Err(Violation::MalformedTermReq) => assert_eq!(at, 0, "{kind:?}"),
                 Err(violation) => {
                     let report = report(violation);
-                    assert!(
-                        reports.contains(&report),
-                        "{kind:?} bit {bit}: {violation} {report:?}"
-                    );
+                    assert!(reports.contains(&report), "{kind:?} bit {bit}: {violation} {report:?}");
                     noticed += 1;
                 }
             }
@@ -129,35 +108,21 @@ fn any_digests() -> impl Strategy<Value = Digests> {
 }
 
 fn any_receiver() -> impl Strategy<Value = Receiver> {
-    (
-        any::<bool>(),
-        any::<bool>(),
-        any_digests(),
-        0..=31u8,
-        any::<u32>(),
-        any::<u32>(),
+    (any::<bool>(), any::<bool>(), any_digests(), 0..=31u8, any::<u32>(), any::<u32>()).prop_map(
+        |(host, ready, digests, value, max_in_capsule, max_data)| Receiver {
+            role: if host { Role::Host } else { Role::Controller },
+            phase: if ready { Phase::Ready } else { Phase::Initializing },
+            digests,
+            alignment: alignment(value),
+            max_in_capsule,
+            max_data,
+        },
     )
-        .prop_map(
-            |(host, ready, digests, value, max_in_capsule, max_data)| Receiver {
-                role: if host { Role::Host } else { Role::Controller },
-                phase: if ready { Phase::Ready } else { Phase::Initializing },
-                digests,
-                alignment: alignment(value),
-                max_in_capsule,
-                max_data,
-            },
-        )
 }
 
 /// Bytes that get past the type more often than not.
 fn any_pdu() -> impl Strategy<Value = Vec<u8>> {
-    let near = (
-        0..10u8,
-        0..16u8,
-        prop::sample::select(vec![24u8, 72, 128]),
-        any::<u8>(),
-        0..20_000u32,
-    )
+    let near = (0..10u8, 0..16u8, prop::sample::select(vec![24u8, 72, 128]), any::<u8>(), 0..20_000u32)
         .prop_map(|(pdu_type, flags, hlen, pdo, plen)| {
             let mut bytes = vec![pdu_type, flags, hlen, pdo];
             bytes.extend(plen.to_le_bytes());

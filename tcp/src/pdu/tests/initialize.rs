@@ -73,26 +73,15 @@ fn wrong_fields_of_icreq() {
     let controller = ControllerTerms::default();
     let good = HostTerms::default().request();
     for pfv in [1u16, 0x0100, 0xFFFF] {
-        let request = IcReq {
-            pfv: pfv.into(),
-            hpda: 32,
-            ..good
-        };
-        assert_eq!(
-            report(controller.answer(&request).unwrap_err()),
-            (1, 8),
-            "the lower offset is reported"
-        );
+        let request = IcReq { pfv: pfv.into(), hpda: 32, ..good };
+        assert_eq!(report(controller.answer(&request).unwrap_err()), (1, 8), "the lower offset is reported");
     }
     for hpda in 0..=255 {
         match controller.answer(&IcReq { hpda, ..good }) {
             Ok((_, negotiated)) => {
                 assert!(hpda <= 31);
                 assert_eq!(negotiated.host_alignment.value(), hpda);
-                assert_eq!(
-                    u32::from(negotiated.host_alignment.bytes()),
-                    (u32::from(hpda) + 1) * 4
-                );
+                assert_eq!(u32::from(negotiated.host_alignment.bytes()), (u32::from(hpda) + 1) * 4);
             }
             Err(violation) => {
                 assert!(hpda > 31);
@@ -101,11 +90,7 @@ fn wrong_fields_of_icreq() {
         }
     }
     // Reserved bits of DGST and reserved bytes are a later version's; they change nothing.
-    let request = IcReq {
-        dgst: 0xFC,
-        reserved: [0xFF; 112],
-        ..good
-    };
+    let request = IcReq { dgst: 0xFC, reserved: [0xFF; 112], ..good };
     let (response, negotiated) = controller.answer(&request).unwrap();
     assert_eq!((response.dgst, negotiated.digests), (0, Digests::NONE));
 }
@@ -113,22 +98,9 @@ fn wrong_fields_of_icreq() {
 // test: TCP-IC-12, TCP-IC-13, TCP-IC-14, TCP-IC-15, TCP-IC-16, TCP-IC-19
 #[test]
 fn wrong_fields_of_icresp() {
-    let host = HostTerms {
-        data_digest: DigestPolicy::On,
-        ..HostTerms::default()
-    };
+    let host = HostTerms { data_digest: DigestPolicy::On, ..HostTerms::default() };
     let (good, _) = ControllerTerms::default().answer(&host.request()).unwrap();
-    assert_eq!(
-        report(
-            host.accept(&IcResp {
-                pfv: 1.into(),
-                cpda: 32,
-                ..good
-            })
-            .unwrap_err()
-        ),
-        (1, 8)
-    );
+    assert_eq!(report(host.accept(&IcResp { pfv: 1.into(), cpda: 32, ..good }).unwrap_err()), (1, 8));
     for cpda in 0..=255 {
         match host.accept(&IcResp { cpda, ..good }) {
             Ok(negotiated) => assert_eq!(negotiated.controller_alignment.value(), cpda),
@@ -151,21 +123,11 @@ fn wrong_fields_of_icresp() {
         }
     }
     for max in [0, 4, 4092, 4095, 4097, 4098, 8191, u32::MAX] {
-        let response = IcResp {
-            maxh2cdata: max.into(),
-            ..good
-        };
-        assert_eq!(
-            report(host.accept(&response).unwrap_err()),
-            (1, 12),
-            "MAXH2CDATA {max}"
-        );
+        let response = IcResp { maxh2cdata: max.into(), ..good };
+        assert_eq!(report(host.accept(&response).unwrap_err()), (1, 12), "MAXH2CDATA {max}");
     }
     for max in [4096, 4100, 131_072, DATA_MAX & !3] {
-        let response = IcResp {
-            maxh2cdata: max.into(),
-            ..good
-        };
+        let response = IcResp { maxh2cdata: max.into(), ..good };
         assert_eq!(host.accept(&response).unwrap().max_h2c_data, max);
     }
 }
@@ -175,51 +137,19 @@ fn wrong_fields_of_icresp() {
 fn announced_numbers_are_clamped() {
     let controller = ControllerTerms::default();
     let good = HostTerms::default().request();
-    for (raw, outstanding) in [
-        (0, 1),
-        (1, 2),
-        (15, 16),
-        (u32::MAX - 1, u32::MAX),
-        (u32::MAX, u32::MAX),
-    ] {
-        let (_, negotiated) = controller
-            .answer(&IcReq {
-                maxr2t: raw.into(),
-                ..good
-            })
-            .unwrap();
+    for (raw, outstanding) in [(0, 1), (1, 2), (15, 16), (u32::MAX - 1, u32::MAX), (u32::MAX, u32::MAX)] {
+        let (_, negotiated) = controller.answer(&IcReq { maxr2t: raw.into(), ..good }).unwrap();
         assert_eq!(negotiated.max_r2t.get(), outstanding);
     }
     let (response, _) = controller.answer(&good).unwrap();
-    let largest = IcResp {
-        maxh2cdata: (u32::MAX - 3).into(),
-        ..response
-    };
-    assert_eq!(
-        HostTerms::default().accept(&largest).unwrap().max_h2c_data,
-        DATA_MAX & !3
-    );
+    let largest = IcResp { maxh2cdata: (u32::MAX - 3).into(), ..response };
+    assert_eq!(HostTerms::default().accept(&largest).unwrap().max_h2c_data, DATA_MAX & !3);
 
-    for (asked, announced) in [
-        (0, 4096),
-        (1, 4096),
-        (4099, 4096),
-        (4100, 4100),
-        (u32::MAX, DATA_MAX & !3),
-    ] {
-        let terms = ControllerTerms {
-            max_h2c_data: asked,
-            ..controller
-        };
+    for (asked, announced) in [(0, 4096), (1, 4096), (4099, 4096), (4100, 4100), (u32::MAX, DATA_MAX & !3)] {
+        let terms = ControllerTerms { max_h2c_data: asked, ..controller };
         let (response, negotiated) = terms.answer(&good).unwrap();
-        assert_eq!(
-            (response.maxh2cdata.get(), negotiated.max_h2c_data),
-            (announced, announced)
-        );
-        assert!(
-            HostTerms::default().accept(&response).is_ok(),
-            "a host accepts what is announced"
-        );
+        assert_eq!((response.maxh2cdata.get(), negotiated.max_h2c_data), (announced, announced));
+        assert!(HostTerms::default().accept(&response).is_ok(), "a host accepts what is announced");
     }
 }
 
@@ -227,10 +157,7 @@ fn announced_numbers_are_clamped() {
 #[test]
 fn each_side_sends_as_the_other_asked() {
     let negotiated = Negotiated {
-        digests: Digests {
-            header: true,
-            data: false,
-        },
+        digests: Digests { header: true, data: false },
         host_alignment: alignment(3),
         controller_alignment: alignment(15),
         max_r2t: NonZeroU32::MIN,
@@ -238,40 +165,20 @@ fn each_side_sends_as_the_other_asked() {
     };
     let to_controller = negotiated.sender(Role::Host);
     let to_host = negotiated.sender(Role::Controller);
-    assert_eq!(
-        (to_controller.alignment.bytes(), to_host.alignment.bytes()),
-        (64, 16)
-    );
+    assert_eq!((to_controller.alignment.bytes(), to_host.alignment.bytes()), (64, 16));
 
     let bytes = encode(Kind::CapsuleCmd, &to_controller, 4096).0;
-    assert!(
-        parse(&bytes, &negotiated.controller_receiver(4096))
-            .unwrap()
-            .is_some()
-    );
-    assert_eq!(
-        report(parse(&bytes, &negotiated.controller_receiver(4095)).unwrap_err()),
-        (5, 0)
-    );
+    assert!(parse(&bytes, &negotiated.controller_receiver(4096)).unwrap().is_some());
+    assert_eq!(report(parse(&bytes, &negotiated.controller_receiver(4095)).unwrap_err()), (5, 0));
 
     let bytes = encode(Kind::H2cData, &to_controller, 8192).0;
-    assert!(
-        parse(&bytes, &negotiated.controller_receiver(0))
-            .unwrap()
-            .is_some()
-    );
+    assert!(parse(&bytes, &negotiated.controller_receiver(0)).unwrap().is_some());
     let bytes = encode(Kind::H2cData, &to_controller, 8196).0;
-    assert_eq!(
-        report(parse(&bytes, &negotiated.controller_receiver(0)).unwrap_err()),
-        (5, 0)
-    );
+    assert_eq!(report(parse(&bytes, &negotiated.controller_receiver(0)).unwrap_err()), (5, 0));
 
     let bytes = encode(Kind::C2hData, &to_host, 65536).0;
     assert!(parse(&bytes, &negotiated.host_receiver(65536)).unwrap().is_some());
-    assert_eq!(
-        report(parse(&bytes, &negotiated.host_receiver(65535)).unwrap_err()),
-        (4, 0)
-    );
+    assert_eq!(report(parse(&bytes, &negotiated.host_receiver(65535)).unwrap_err()), (4, 0));
 }
 
 proptest! {

@@ -32,26 +32,13 @@ const LIMIT: u32 = 16 * 1024;
 
 /// A receiver on an initialised connection that takes up to [`LIMIT`] bytes of any data.
 fn receiver(role: Role, digests: Digests, alignment: Alignment) -> Receiver {
-    Receiver {
-        role,
-        phase: Phase::Ready,
-        digests,
-        alignment,
-        max_in_capsule: LIMIT,
-        max_data: LIMIT,
-    }
+    Receiver { role, phase: Phase::Ready, digests, alignment, max_in_capsule: LIMIT, max_data: LIMIT }
 }
 
 const ALL_DIGESTS: [Digests; 4] = [
     Digests::NONE,
-    Digests {
-        header: true,
-        data: false,
-    },
-    Digests {
-        header: false,
-        data: true,
-    },
+    Digests { header: true, data: false },
+    Digests { header: false, data: true },
     Digests::BOTH,
 ];
 
@@ -73,13 +60,7 @@ fn encode(kind: Kind, sender: &Sender, data_len: u32) -> (Vec<u8>, Layout) {
             &mut out,
         ),
         Kind::C2hData => sender.c2h_data(
-            &DataToHost {
-                cccid: 0x0908,
-                offset: 0x0F0E_0D0C,
-                length: data_len,
-                last: true,
-                success: true,
-            },
+            &DataToHost { cccid: 0x0908, offset: 0x0F0E_0D0C, length: data_len, last: true, success: true },
             &mut out,
         ),
         Kind::R2t => sender.r2t(0x0908, 0x0B0A, 0x0F0E_0D0C, 0x1312_1110, &mut out),

@@ -1,0 +1,159 @@
+//! That the data path allocates nothing once it is warm. Alone in its process, because the allocator is the process's.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test, and a driver: it reads the clock"
+)]
+#![allow(unsafe_code, reason = "an allocator that counts")]
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    sync::atomic::{AtomicU64, Ordering},
+    time::Instant,
+};
+
+use nvmf_tcp::{Tcp, TcpConfig, pdu::DigestPolicy};
+use nvmf_transport::{
+    Command, ConnectOptions, ControllerEngine, ControllerEvent, Data, Engine, Gather, HostEngine, HostEvent,
+    QueueKind, QueueSettings, Region, RequestData, Target, View, Wire,
+};
+use nvmf_wire::{Cqe, IoOpcode, Sqe};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: all is passed on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const DEPTH: u16 = 32;
+
+/// Keeps a queue full of commands of one kind until `count` have ended; `Data` buffers are used again and again.
+struct Bench<H, C> {
+    host: H,
+    controller: C,
+    store: View,
+    host_events: Vec<HostEvent>,
+    controller_events: Vec<ControllerEvent>,
+    spare: Vec<nvmf_transport::Buffer>,
+}
+
+impl<H: HostEngine, C: ControllerEngine> Bench<H, C> {
+    /// One pass of both engines; returns how many commands ended, all of which are submitted again.
+    fn pass(&mut self, sqe: Sqe, again: bool) -> u64 {
+        let now = Instant::now();
+        self.host.poll(now, &mut self.host_events).unwrap();
+        let mut ended = 0;
+        for event in self.host_events.drain(..) {
+            let HostEvent::Completed { queue, cqe, data, .. } = event else { panic!("{event:?}") };
+            assert!(cqe.status().is_success());
+            ended += 1;
+            match again {
+                true => drop(self.host.submit(queue, Command { sqe, data, cookie: 0 }).unwrap()),
+                false => self.spare.extend(data.into_buffer()),
+            }
+        }
+        self.controller.poll(now, &mut self.controller_events).unwrap();
+        for event in self.controller_events.drain(..) {
+            let ControllerEvent::Command { request, sqe, data } = event else { panic!("{event:?}") };
+            let answer = match data.unwrap() {
+                RequestData::Remote { len } if sqe.io_opcode() == IoOpcode::READ => {
+                    Gather::from(self.store.slice(0..len as usize))
+                }
+                RequestData::InCapsule(_) => Gather::new(),
+                other => panic!("{other:?}"),
+            };
+            self.controller.respond(request, Cqe::default(), answer).unwrap();
+        }
+        ended
+    }
+}
+
+#[test]
+fn reads_and_in_capsule_writes_allocate_nothing() {
+    for digests in [false, true] {
+        let mut config = TcpConfig::default();
+        if digests {
+            (config.host.header_digest, config.host.data_digest) = (DigestPolicy::On, DigestPolicy::On);
+        }
+        let tcp = Tcp::new(config).unwrap();
+        let mut controller = tcp.controller().unwrap();
+        let listener = controller.listen(&Target::new(Wire::TCP, "127.0.0.1:0".parse().unwrap())).unwrap();
+        let mut host = tcp.host().unwrap();
+        let options = ConnectOptions {
+            kind: QueueKind::Io(1),
+            depth: DEPTH,
+            max_in_capsule: 16 * 1024,
+            timeout: std::time::Duration::from_secs(5),
+            source: None,
+        };
+        let queue = host.connect(&Target::new(Wire::TCP, listener.address), &options).unwrap();
+        let settings = QueueSettings { kind: QueueKind::Io(1), depth: DEPTH, sq_flow_control: false };
+        let (mut up, mut host_events, mut controller_events) = (0, Vec::new(), Vec::new());
+        while up < 2 {
+            host.poll(Instant::now(), &mut host_events).unwrap();
+            controller.poll(Instant::now(), &mut controller_events).unwrap();
+            for event in host_events.drain(..) {
+                assert!(matches!(event, HostEvent::Connected { .. }), "{event:?}");
+                host.configure(queue, settings).unwrap();
+                up += 1;
+            }
+            for event in controller_events.drain(..) {
+                let ControllerEvent::Accepted { queue, .. } = event else { panic!("{event:?}") };
+                controller.configure(queue, settings).unwrap();
+                up += 1;
+            }
+        }
+        let store = Region::allocate(1 << 20).unwrap().into_buffer().freeze();
+        let mut bench = Bench { host, controller, store, host_events, controller_events, spare: Vec::new() };
+        for (what, opcode, len) in [
+            ("read", IoOpcode::READ, 4096),
+            ("write", IoOpcode::WRITE, 4096),
+            ("long read", IoOpcode::READ, 131_072),
+        ] {
+            let sqe = Sqe::io(opcode, 1);
+            for _ in 0..DEPTH {
+                let buffer = Region::allocate(len).unwrap().into_buffer();
+                let data =
+                    if what == "write" { Data::ToController(buffer) } else { Data::FromController(buffer) };
+                bench.host.submit(queue, Command { sqe, data, cookie: 0 }).unwrap();
+            }
+            let run = |bench: &mut Bench<_, _>, count| {
+                let mut ended = 0;
+                while ended < count {
+                    ended += bench.pass(sqe, true);
+                }
+            };
+            // Warm: every list has grown to what a full queue needs, every pooled buffer exists.
+            run(&mut bench, 2000);
+            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            run(&mut bench, 5000);
+            let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
+            assert_eq!(allocations, 0, "{what}, digests {digests}");
+            let mut ended = 0;
+            while ended < u64::from(DEPTH) {
+                ended += bench.pass(sqe, false);
+            }
+        }
+    }
+}
