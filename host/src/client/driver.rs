@@ -161,7 +161,9 @@ struct Driver {
 
 impl Driver {
     fn new(connection: Connection, wake: Wake, options: &Options) -> Result<(Self, Handle), ConnectError> {
-        let Connection { host, association, target, verdicts, fallbacks } = connection;
+        let Connection { mut host, association, target, verdicts, fallbacks } = connection;
+        // Clients hear of what happens from now on.
+        drop(host.notices(association));
         let gone =
             || ConnectError::new(Stage::Ready, ConnectErrorKind::Closed, "the association ended at once");
         let (state, info, namespaces) = host
