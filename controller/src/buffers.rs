@@ -59,11 +59,7 @@ pub(crate) struct Lender<'a> {
 
 impl<'a> Lender<'a> {
     pub(crate) fn new(buffers: &'a DataBuffers, behind: bool) -> Self {
-        Self {
-            buffers,
-            behind,
-            starved: false,
-        }
+        Self { buffers, behind, starved: false }
     }
 }
 

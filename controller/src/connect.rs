@@ -54,15 +54,8 @@ pub(crate) struct Arrival<'a> {
 /// What an accepted Connect made.
 #[derive(Debug)]
 pub(crate) enum Accepted {
-    Admin {
-        association: Arc<Association>,
-        settings: QueueSettings,
-    },
-    Io {
-        association: Arc<Association>,
-        settings: QueueSettings,
-        grant: IoGrant,
-    },
+    Admin { association: Arc<Association>, settings: QueueSettings },
+    Io { association: Arc<Association>, settings: QueueSettings, grant: IoGrant },
 }
 
 /// What belongs to an I/O queue for its life.
@@ -109,10 +102,7 @@ impl Shared {
             true => None,
             false => Some(self.subsystem(&subnqn).ok_or(InvalidParameter::SUBNQN)?),
         };
-        if subsystem
-            .as_ref()
-            .is_some_and(|subsystem| !subsystem.allows(&nqn))
-        {
+        if subsystem.as_ref().is_some_and(|subsystem| !subsystem.allows(&nqn)) {
             return Err(Status::CONNECT_INVALID_HOST.into());
         }
         let host = Host { nqn, id: data.hostid };
@@ -148,15 +138,9 @@ impl Shared {
         let busy = Rejection::Status(Status::CONNECT_CONTROLLER_BUSY);
         let place = Place::take(&self.associations, 1, self.options.max_associations).ok_or(busy)?;
         let limits = &arrival.info.limits;
-        let registry = subsystem
-            .as_ref()
-            .map_or(&self.discovery, |subsystem| &subsystem.controllers);
+        let registry = subsystem.as_ref().map_or(&self.discovery, |subsystem| &subsystem.controllers);
         let (entries, max_transfer, max_io_queues) = match &subsystem {
-            Some(of) => (
-                of.max_queue_entries.min(limits.max_depth),
-                of.max_transfer,
-                of.max_io_queues,
-            ),
+            Some(of) => (of.max_queue_entries.min(limits.max_depth), of.max_transfer, of.max_io_queues),
             None => (settings.depth, DISCOVERY_TRANSFER, 0),
         };
         let facts = Facts {
@@ -179,22 +163,15 @@ impl Shared {
             place,
         };
         let registry = Arc::clone(&parts.registry);
-        let association = registry
-            .insert(|cntlid| Association::new(cntlid, parts))
-            .ok_or(busy)?;
+        let association = registry.insert(|cntlid| Association::new(cntlid, parts)).ok_or(busy)?;
         // A right or a subsystem that went while this was judged ends the association as it would have ended an older one.
         if let Some(subsystem) = &association.subsystem {
-            let gone = self
-                .subsystem(subsystem.nqn())
-                .is_none_or(|now| !Arc::ptr_eq(&now, subsystem));
+            let gone = self.subsystem(subsystem.nqn()).is_none_or(|now| !Arc::ptr_eq(&now, subsystem));
             if gone || !subsystem.allows(&host.nqn) {
                 association.end("the configuration changed while the host connected");
             }
         }
-        Ok(Accepted::Admin {
-            association,
-            settings,
-        })
+        Ok(Accepted::Admin { association, settings })
     }
 
     fn connect_io(
@@ -206,10 +183,7 @@ impl Shared {
         host: Host,
         settings: QueueSettings,
     ) -> Result<Accepted, Rejection> {
-        let association = subsystem
-            .controllers
-            .find(cntlid)
-            .ok_or(InvalidParameter::CNTLID)?;
+        let association = subsystem.controllers.find(cntlid).ok_or(InvalidParameter::CNTLID)?;
         if association.host.nqn != host.nqn {
             return Err(InvalidParameter::HOSTNQN.into());
         }
@@ -219,30 +193,19 @@ impl Shared {
         if u32::from(settings.depth) > association.lock().registers.cap().max_queue_entries() {
             return Err(InvalidParameter::SQSIZE.into());
         }
-        let max_transfer = association
-            .facts
-            .max_transfer
-            .min(arrival.info.limits.max_transfer);
-        let memory = self
-            .data_memory(max_transfer)
-            .ok_or(Rejection::Status(Status::CONNECT_CONTROLLER_BUSY))?;
-        association
-            .join(qid, arrival.address)
-            .map_err(|error| match error {
-                JoinError::NotReady => Rejection::from(Status::COMMAND_SEQUENCE_ERROR),
-                JoinError::QueueId => InvalidParameter::QID.into(),
-                JoinError::Duplicate => Rejection::Duplicate,
-            })?;
+        let max_transfer = association.facts.max_transfer.min(arrival.info.limits.max_transfer);
+        let memory =
+            self.data_memory(max_transfer).ok_or(Rejection::Status(Status::CONNECT_CONTROLLER_BUSY))?;
+        association.join(qid, arrival.address).map_err(|error| match error {
+            JoinError::NotReady => Rejection::from(Status::COMMAND_SEQUENCE_ERROR),
+            JoinError::QueueId => InvalidParameter::QID.into(),
+            JoinError::Duplicate => Rejection::Duplicate,
+        })?;
         let counters = subsystem.account.open();
         Ok(Accepted::Io {
             association,
             settings,
-            grant: IoGrant {
-                subsystem,
-                counters,
-                memory,
-                max_transfer,
-            },
+            grant: IoGrant { subsystem, counters, memory, max_transfer },
         })
     }
 

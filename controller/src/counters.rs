@@ -90,11 +90,7 @@ impl Account {
     /// Opens the counters of a new queue.
     pub(crate) fn open(&self) -> Arc<QueueCounters> {
         let counters = Arc::default();
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .open
-            .push(Arc::downgrade(&counters));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).open.push(Arc::downgrade(&counters));
         counters
     }
 
@@ -114,11 +110,7 @@ impl Account {
     pub(crate) fn total(&self) -> IoCounters {
         let books = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut total = books.closed;
-        books
-            .open
-            .iter()
-            .filter_map(Weak::upgrade)
-            .for_each(|open| total.add(&open.read()));
+        books.open.iter().filter_map(Weak::upgrade).for_each(|open| total.add(&open.read()));
         total
     }
 }

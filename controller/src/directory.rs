@@ -50,11 +50,7 @@ impl Directory {
         let visible = move |&(_, hosts): &&(Nqn, Arc<Hosts>)| hosts.allow(&host.clone());
         self.subsystems.iter().filter(visible).flat_map(move |(nqn, _)| {
             self.listeners.iter().filter_map(move |listener| {
-                Some(Record {
-                    nqn,
-                    listener,
-                    address: reachable(listener.address.ip(), local)?,
-                })
+                Some(Record { nqn, listener, address: reachable(listener.address.ip(), local)? })
             })
         })
     }

@@ -27,12 +27,7 @@ pub struct Namespace {
 
 impl Namespace {
     fn new(nsid: u32, options: NamespaceOptions) -> Self {
-        let NamespaceOptions {
-            backend,
-            uuid,
-            nguid,
-            eui64,
-        } = options;
+        let NamespaceOptions { backend, uuid, nguid, eui64 } = options;
         let geometry = *backend.geometry();
         Self {
             nsid,
@@ -104,10 +99,7 @@ impl Namespaces {
     /// The current table and its number.
     pub(crate) fn current(&self) -> Snapshot {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        Snapshot {
-            table: Arc::clone(&table),
-            generation: self.generation.load(Ordering::Relaxed),
-        }
+        Snapshot { table: Arc::clone(&table), generation: self.generation.load(Ordering::Relaxed) }
     }
 
     /// Brings a snapshot up to date; one atomic load if it is.
@@ -135,9 +127,7 @@ impl Namespaces {
 
     pub(crate) fn remove(&self, nsid: u32) -> Result<Arc<Namespace>, ConfigError> {
         self.change(|table| {
-            let place = nsid
-                .checked_sub(1)
-                .and_then(|index| table.by_nsid.get_mut(index as usize));
+            let place = nsid.checked_sub(1).and_then(|index| table.by_nsid.get_mut(index as usize));
             place.and_then(Option::take).ok_or(ConfigError::NoNamespace(nsid))
         })
     }

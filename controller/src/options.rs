@@ -133,12 +133,7 @@ pub struct NamespaceOptions {
 impl NamespaceOptions {
     /// A namespace named after its backend's identity.
     pub fn new(backend: Arc<dyn Backend>) -> Self {
-        Self {
-            backend,
-            uuid: None,
-            nguid: None,
-            eui64: None,
-        }
+        Self { backend, uuid: None, nguid: None, eui64: None }
     }
 }
 

@@ -19,11 +19,7 @@ pub(crate) enum Message {
     /// Look at the association of an admin queue: it has something to report, or a reset or shutdown has come further.
     Look { queue: QueueId },
     /// End a command of a queue early if that is possible, and say so to an admin queue.
-    Abort {
-        queue: QueueId,
-        cid: Cid,
-        reply: AbortReply,
-    },
+    Abort { queue: QueueId, cid: Cid, reply: AbortReply },
     /// The answer to `Abort`.
     Aborted { request: RequestId, aborted: bool },
 }
@@ -46,19 +42,12 @@ pub(crate) struct Port {
 
 impl Port {
     pub(crate) fn new(wake: Wake) -> Arc<Self> {
-        Arc::new(Self {
-            inbox: Mutex::default(),
-            flagged: AtomicBool::new(false),
-            wake,
-        })
+        Arc::new(Self { inbox: Mutex::default(), flagged: AtomicBool::new(false), wake })
     }
 
     /// Leaves a message and wakes the owner.
     pub(crate) fn post(&self, message: Message) {
-        self.inbox
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(message);
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner).push(message);
         if !self.flagged.swap(true, Ordering::SeqCst) {
             self.wake.wake();
         }

@@ -25,13 +25,7 @@ struct Inner {
 impl Registry {
     pub(crate) fn new(range: RangeInclusive<u16>) -> Self {
         let next = *range.start();
-        Self {
-            range,
-            inner: Mutex::new(Inner {
-                by_cntlid: BTreeMap::new(),
-                next,
-            }),
-        }
+        Self { range, inner: Mutex::new(Inner { by_cntlid: BTreeMap::new(), next }) }
     }
 
     /// Makes an association with a free identifier; `None` if there is none.
@@ -39,9 +33,7 @@ impl Registry {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let (start, end) = (*self.range.start(), *self.range.end());
         let next = inner.next.clamp(start, end);
-        let cntlid = (next..=end)
-            .chain(start..next)
-            .find(|id| !inner.by_cntlid.contains_key(id))?;
+        let cntlid = (next..=end).chain(start..next).find(|id| !inner.by_cntlid.contains_key(id))?;
         inner.next = if cntlid == end { start } else { cntlid + 1 };
         let association = Arc::new(make(cntlid));
         inner.by_cntlid.insert(cntlid, Arc::clone(&association));
@@ -49,12 +41,7 @@ impl Registry {
     }
 
     pub(crate) fn find(&self, cntlid: u16) -> Option<Arc<Association>> {
-        self.inner
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .by_cntlid
-            .get(&cntlid)
-            .cloned()
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).by_cntlid.get(&cntlid).cloned()
     }
 
     /// Takes an association out; nothing happens if it is out already.
@@ -67,12 +54,6 @@ impl Registry {
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Association>> {
-        self.inner
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .by_cntlid
-            .values()
-            .cloned()
-            .collect()
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).by_cntlid.values().cloned().collect()
     }
 }

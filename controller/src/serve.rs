@@ -139,9 +139,7 @@ struct Control {
 
 impl fmt::Debug for Serving {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Serving")
-            .field("listeners", &self.listeners)
-            .finish_non_exhaustive()
+        f.debug_struct("Serving").field("listeners", &self.listeners).finish_non_exhaustive()
     }
 }
 
@@ -179,19 +177,13 @@ impl Server {
         };
         for (number, Staffed { mut worker, .. }) in workers.into_iter().enumerate() {
             let (control, drain_timeout) = (Arc::clone(&serving.control), options.drain_timeout);
-            let thread = std::thread::Builder::new()
-                .name(format!("nvmf-{number}"))
-                .spawn(move || {
-                    if let Err(error) = worker.run(|| control.stop.load(Ordering::Acquire), drain_timeout) {
-                        tracing::error!(%error, "a transport's engine ended");
-                        control
-                            .failure
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .get_or_insert(error);
-                        control.failed.store(true, Ordering::Release);
-                    }
-                });
+            let thread = std::thread::Builder::new().name(format!("nvmf-{number}")).spawn(move || {
+                if let Err(error) = worker.run(|| control.stop.load(Ordering::Acquire), drain_timeout) {
+                    tracing::error!(%error, "a transport's engine ended");
+                    control.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    control.failed.store(true, Ordering::Release);
+                }
+            });
             // On failure `serving` is dropped here and stops the threads that run.
             serving.threads.push(thread.map_err(ServeError::Thread)?);
         }
@@ -211,9 +203,7 @@ impl Staffed {
         let engine = match known {
             Some(&(_, engine)) => engine,
             None => {
-                let engine = self
-                    .worker
-                    .add_engine(transport.wire(), transport.controller_engine()?);
+                let engine = self.worker.add_engine(transport.wire(), transport.controller_engine()?);
                 self.engines.push((transport.name(), engine));
                 engine
             }
@@ -231,10 +221,7 @@ fn open(
 ) -> Result<ServedListener, ServeError> {
     let selection = transports
         .select(target, policy)
-        .map_err(|source| ServeError::NoTransport {
-            target: *target,
-            source,
-        })?;
+        .map_err(|source| ServeError::NoTransport { target: *target, source })?;
     let mut failure = None;
     let Some((first, others)) = workers.split_first_mut() else {
         return Err(ServeError::Panicked);
@@ -259,10 +246,7 @@ fn open(
                     break;
                 }
                 Err(source) => {
-                    return Err(ServeError::Listen {
-                        target: *target,
-                        source,
-                    });
+                    return Err(ServeError::Listen { target: *target, source });
                 }
             }
         }
@@ -275,17 +259,9 @@ fn open(
             verdicts: selection.verdicts,
         });
     }
-    let source = failure.unwrap_or_else(|| {
-        Error::new(
-            nvmf_transport::Stage::Listen,
-            ErrorKind::Unsupported,
-            "no candidate",
-        )
-    });
-    Err(ServeError::Listen {
-        target: *target,
-        source,
-    })
+    let source = failure
+        .unwrap_or_else(|| Error::new(nvmf_transport::Stage::Listen, ErrorKind::Unsupported, "no candidate"));
+    Err(ServeError::Listen { target: *target, source })
 }
 
 impl Serving {
@@ -319,21 +295,13 @@ impl Serving {
         }
         self.control.stop.store(true, Ordering::Release);
         self.wakes.iter().for_each(Wake::wake);
-        let panicked = self
-            .threads
-            .drain(..)
-            .fold(false, |panicked, thread| thread.join().is_err() || panicked);
+        let panicked =
+            self.threads.drain(..).fold(false, |panicked, thread| thread.join().is_err() || panicked);
         let flushed = flush(&self.server, self.drain_timeout);
         if panicked {
             return Err(ServeError::Panicked);
         }
-        if let Some(error) = self
-            .control
-            .failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
+        if let Some(error) = self.control.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(ServeError::Engine(error));
         }
         flushed
@@ -349,10 +317,7 @@ impl Drop for Serving {
 }
 
 /// Flushes every namespace, waiting no longer than `timeout`.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "shutdown is a driver: it waits for backends"
-)]
+#[expect(clippy::disallowed_methods, reason = "shutdown is a driver: it waits for backends")]
 fn flush(server: &Server, timeout: Duration) -> Result<(), ServeError> {
     let wake = Wake::new().map_err(ServeError::Engine)?;
     let finished = Finished::new(wake.clone());
@@ -360,18 +325,13 @@ fn flush(server: &Server, timeout: Duration) -> Result<(), ServeError> {
     let all: Vec<_> = subsystems
         .iter()
         .flat_map(|subsystem| {
-            subsystem
-                .namespaces()
-                .into_iter()
-                .map(|namespace| (*subsystem.nqn(), namespace))
+            subsystem.namespaces().into_iter().map(|namespace| (*subsystem.nqn(), namespace))
         })
         .collect();
     let failed = |index: usize, status: Status| match all.get(index) {
-        Some((subsystem, namespace)) => Err(ServeError::Flush {
-            subsystem: *subsystem,
-            nsid: namespace.nsid(),
-            status,
-        }),
+        Some((subsystem, namespace)) => {
+            Err(ServeError::Flush { subsystem: *subsystem, nsid: namespace.nsid(), status })
+        }
         None => Ok(()),
     };
     let mut outcome = Ok(());
@@ -379,10 +339,7 @@ fn flush(server: &Server, timeout: Duration) -> Result<(), ServeError> {
     for (index, (_, namespace)) in all.iter().enumerate() {
         let mut memory: &dyn nvmf_transport::Memory = &Pages;
         let buffers: &mut dyn Buffers = &mut memory;
-        match namespace
-            .backend()
-            .submit(Operation::Flush, buffers, finished.ticket(index as u64))
-        {
+        match namespace.backend().submit(Operation::Flush, buffers, finished.ticket(index as u64)) {
             Progress::Pending => pending += 1,
             Progress::Done(Ok(_)) => {}
             Progress::Done(Err(status)) => outcome = outcome.and(failed(index, status)),

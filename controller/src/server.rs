@@ -95,16 +95,9 @@ pub struct ServerStatistics {
 impl Server {
     /// A server without subsystems.
     pub fn new(options: ServerOptions) -> Self {
-        let directory = Arc::new(Directory {
-            admin_entries: options.max_admin_entries,
-            ..Directory::default()
-        });
-        let config = Config {
-            subsystems: BTreeMap::new(),
-            listeners: Vec::new(),
-            next_portid: 1,
-            directory,
-        };
+        let directory =
+            Arc::new(Directory { admin_entries: options.max_admin_entries, ..Directory::default() });
+        let config = Config { subsystems: BTreeMap::new(), listeners: Vec::new(), next_portid: 1, directory };
         let shared = Shared {
             options,
             discovery: Arc::new(Registry::new(1..=nvmf_wire::fabrics::CNTLID_MAX)),
@@ -117,9 +110,7 @@ impl Server {
             turned_away: AtomicU64::new(0),
             config: Mutex::new(config),
         };
-        Self {
-            shared: Arc::new(shared),
-        }
+        Self { shared: Arc::new(shared) }
     }
 
     /// The options it was made with.
@@ -144,16 +135,8 @@ impl Server {
 
     /// Removes a subsystem: its associations end.
     pub fn remove_subsystem(&self, nqn: &Nqn) -> Result<Arc<Subsystem>, ConfigError> {
-        let removed = self
-            .shared
-            .config()
-            .subsystems
-            .remove(nqn)
-            .ok_or(ConfigError::NoSubsystem(*nqn))?;
-        removed
-            .associations()
-            .iter()
-            .for_each(|association| association.end("the subsystem was removed"));
+        let removed = self.shared.config().subsystems.remove(nqn).ok_or(ConfigError::NoSubsystem(*nqn))?;
+        removed.associations().iter().for_each(|association| association.end("the subsystem was removed"));
         self.shared.directory_changed();
         Ok(removed)
     }
@@ -174,11 +157,7 @@ impl Server {
             let mut config = self.shared.config();
             let portid = config.next_portid;
             config.next_portid = portid.checked_add(1).unwrap_or(1);
-            config.listeners.push(ListenerEntry {
-                portid,
-                wire,
-                address,
-            });
+            config.listeners.push(ListenerEntry { portid, wire, address });
             portid
         };
         self.shared.directory_changed();
@@ -187,10 +166,7 @@ impl Server {
 
     /// Makes discovery forget a listener.
     pub fn remove_listener(&self, portid: u16) {
-        self.shared
-            .config()
-            .listeners
-            .retain(|listener| listener.portid != portid);
+        self.shared.config().listeners.retain(|listener| listener.portid != portid);
         self.shared.directory_changed();
     }
 
@@ -206,11 +182,7 @@ impl Server {
 
     /// The associations of all subsystems and of discovery.
     pub fn associations(&self) -> Vec<AssociationInfo> {
-        self.shared
-            .associations()
-            .iter()
-            .map(|association| association.info())
-            .collect()
+        self.shared.associations().iter().map(|association| association.info()).collect()
     }
 
     /// Numbers of the server.
@@ -255,18 +227,12 @@ impl Shared {
                 admin_entries: self.options.max_admin_entries,
             });
         }
-        self.discovery
-            .all()
-            .iter()
-            .for_each(|association| association.raise(Event::DiscoveryChanged));
+        self.discovery.all().iter().for_each(|association| association.raise(Event::DiscoveryChanged));
     }
 
     pub(crate) fn associations(&self) -> Vec<Arc<Association>> {
         let subsystems: Vec<_> = self.config().subsystems.values().cloned().collect();
-        let mut all: Vec<_> = subsystems
-            .iter()
-            .flat_map(|subsystem| subsystem.associations())
-            .collect();
+        let mut all: Vec<_> = subsystems.iter().flat_map(|subsystem| subsystem.associations()).collect();
         all.extend(self.discovery.all());
         all
     }

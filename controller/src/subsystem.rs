@@ -60,18 +60,8 @@ impl Subsystem {
         range("max_queue_entries", max_queue_entries.into(), 2, 65_535)?;
         range("max_transfer", max_transfer.into(), PAGE.into(), 1 << 30)?;
         range("max_namespaces", max_namespaces.into(), 1, 65_536)?;
-        range(
-            "cntlids start",
-            (*cntlids.start()).into(),
-            1,
-            (*cntlids.end()).into(),
-        )?;
-        range(
-            "cntlids end",
-            (*cntlids.end()).into(),
-            1,
-            nvmf_wire::fabrics::CNTLID_MAX.into(),
-        )?;
+        range("cntlids start", (*cntlids.start()).into(), 1, (*cntlids.end()).into())?;
+        range("cntlids end", (*cntlids.end()).into(), 1, nvmf_wire::fabrics::CNTLID_MAX.into())?;
         Ok(Self {
             nqn,
             serial: text("serial", &serial)?,
@@ -116,10 +106,7 @@ impl Subsystem {
     }
 
     fn announce(&self, nsid: u32) {
-        self.controllers
-            .all()
-            .iter()
-            .for_each(|association| association.namespace_changed(nsid));
+        self.controllers.all().iter().for_each(|association| association.namespace_changed(nsid));
     }
 
     /// Who may connect.
@@ -143,10 +130,7 @@ impl Subsystem {
 
     /// Whether a host may connect.
     pub(crate) fn allows(&self, host: &Nqn) -> bool {
-        self.hosts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .allow(host)
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner).allow(host)
     }
 
     /// What hosts moved, over the life of the subsystem.
@@ -177,11 +161,7 @@ fn range(field: &'static str, value: u64, low: u64, high: u64) -> Result<(), Con
     if (low..=high).contains(&value) {
         Ok(())
     } else {
-        Err(ConfigError::Range {
-            field,
-            value,
-            range: format!("{low}..={high}"),
-        })
+        Err(ConfigError::Range { field, value, range: format!("{low}..={high}") })
     }
 }
 

@@ -60,12 +60,7 @@ impl Worker {
     /// Adds an engine of a transport that speaks `wire`; answers its index.
     pub fn add_engine(&mut self, wire: Wire, engine: Box<dyn ControllerEngine>) -> usize {
         let session = Session::new(&self.server, wire, engine.memory(), self.wake.clone());
-        self.units.push(Unit {
-            engine,
-            session,
-            listeners: Vec::new(),
-            events: Vec::new(),
-        });
+        self.units.push(Unit { engine, session, listeners: Vec::new(), events: Vec::new() });
         self.units.len() - 1
     }
 
@@ -101,13 +96,7 @@ impl Worker {
             self.wake.clear();
         }
         let mut worked = false;
-        for Unit {
-            engine,
-            session,
-            events,
-            ..
-        } in &mut self.units
-        {
+        for Unit { engine, session, events, .. } in &mut self.units {
             worked |= session.advance(engine.as_mut(), now);
             engine.poll(now, events)?;
             if !events.is_empty() {
@@ -123,10 +112,8 @@ impl Worker {
 
     /// When [`Worker::turn`] wants to be called even if nothing happens.
     pub fn next_timeout(&self) -> Option<Instant> {
-        let timeouts = self
-            .units
-            .iter()
-            .flat_map(|unit| [unit.engine.next_timeout(), unit.session.next_timeout()]);
+        let timeouts =
+            self.units.iter().flat_map(|unit| [unit.engine.next_timeout(), unit.session.next_timeout()]);
         timeouts.flatten().min()
     }
 
@@ -144,13 +131,7 @@ impl Worker {
         if std::mem::replace(&mut self.draining, true) {
             return;
         }
-        for Unit {
-            engine,
-            session,
-            listeners,
-            ..
-        } in &mut self.units
-        {
+        for Unit { engine, session, listeners, .. } in &mut self.units {
             listeners.drain(..).for_each(|listener| engine.unlisten(listener));
             session.drain();
         }
@@ -162,10 +143,7 @@ impl Worker {
     }
 
     /// Drives the engines until `stop` says so and the queues have drained, or `drain_timeout` has passed since.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the loop of a thread is where time comes from"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the loop of a thread is where time comes from")]
     pub fn run(&mut self, stop: impl Fn() -> bool, drain_timeout: Duration) -> Result<(), Error> {
         let mut give_up = None;
         loop {

@@ -1,8 +1,5 @@
 //! In steady state neither backend allocates per operation on the thread that submits.
-#![allow(
-    unsafe_code,
-    reason = "a global allocator is the only way to count allocations"
-)]
+#![allow(unsafe_code, reason = "a global allocator is the only way to count allocations")]
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -55,24 +52,13 @@ fn operate(backend: &dyn Backend, pool: &Pool, blocks: u32, rounds: u64) {
         let mut data = pool.take().unwrap();
         data.truncate(len);
         data.fill(round as u8 | 1);
-        let write = Operation::Write {
-            slba,
-            data: data.into(),
-            fua: false,
-        };
-        let read = Operation::Read {
-            slba,
-            blocks,
-            fua: false,
-        };
+        let write = Operation::Write { slba, data: data.into(), fua: false };
+        let read = Operation::Read { slba, blocks, fua: false };
         for operation in [write, read] {
             match backend.submit(operation, &mut buffers, finished.ticket(round)) {
                 Progress::Done(outcome) => drop(outcome.unwrap()),
                 Progress::Pending => {
-                    let timeout = Timespec {
-                        tv_sec: 20,
-                        tv_nsec: 0,
-                    };
+                    let timeout = Timespec { tv_sec: 20, tv_nsec: 0 };
                     while ended.is_empty() {
                         assert!(poll(&mut [PollFd::new(&wake, PollFlags::IN)], Some(&timeout)).unwrap() > 0);
                         wake.clear();
@@ -112,10 +98,6 @@ fn file() {
     let path = directory.path().join("image");
     std::fs::File::create(&path).unwrap().set_len(16 << 20).unwrap();
     // One worker: starting another, whenever load asks for it, does allocate.
-    let file = FileBackend::open(&FileOptions {
-        workers: 1,
-        ..FileOptions::new(path)
-    })
-    .unwrap();
+    let file = FileBackend::open(&FileOptions { workers: 1, ..FileOptions::new(path) }).unwrap();
     assert_eq!(steady(&file), 0);
 }

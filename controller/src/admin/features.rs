@@ -27,10 +27,7 @@ fn traits(association: &Association, fid: Fid) -> Result<Traits, Status> {
 }
 
 fn limits(association: &Association, has_io_queues: bool) -> values::Context {
-    values::Context {
-        max_io_queues: association.facts.max_io_queues,
-        has_io_queues,
-    }
+    values::Context { max_io_queues: association.facts.max_io_queues, has_io_queues }
 }
 
 pub(super) fn get(context: &mut Context<'_>, sqe: &Sqe, data: &RequestData) -> Result<Done, Failure> {
@@ -49,10 +46,7 @@ pub(super) fn get(context: &mut Context<'_>, sqe: &Sqe, data: &RequestData) -> R
             let capabilities = FeatureCapabilities(0)
                 .with_changeable(traits.changeable)
                 .with_namespace_specific(traits.namespace_specific);
-            return Ok(Done {
-                result: capabilities.bits().into(),
-                ..Done::default()
-            });
+            return Ok(Done { result: capabilities.bits().into(), ..Done::default() });
         }
         _ => return Err(Status::INVALID_FIELD.into()),
     };
@@ -60,9 +54,7 @@ pub(super) fn get(context: &mut Context<'_>, sqe: &Sqe, data: &RequestData) -> R
     let result = match command.fid {
         Fid::HOST_BEHAVIOR_SUPPORT => {
             room(data, HostBehavior::SIZE as u32)?;
-            let bytes = context
-                .pages
-                .copy(&selected.host_behavior, 0, HostBehavior::SIZE as u32)?;
+            let bytes = context.pages.copy(&selected.host_behavior, 0, HostBehavior::SIZE as u32)?;
             return Ok(bytes.into());
         }
         Fid::HOST_IDENTIFIER => {
@@ -79,10 +71,7 @@ pub(super) fn get(context: &mut Context<'_>, sqe: &Sqe, data: &RequestData) -> R
         fid => selected.get(fid, command.nsid, command.cdw11, limits(association, false))?,
     };
     no_data(data)?;
-    Ok(Done {
-        result: result.into(),
-        ..Done::default()
-    })
+    Ok(Done { result: result.into(), ..Done::default() })
 }
 
 fn active(association: &Association, nsid: u32) -> Result<(), Status> {
@@ -124,10 +113,7 @@ pub(super) fn set(
     let result = match command.fid {
         Fid::ASYNC_EVENT_CONFIGURATION => {
             after = After::Report;
-            event_configuration(
-                association,
-                AsyncEventConfiguration::from_bits_retain(command.cdw11),
-            )?
+            event_configuration(association, AsyncEventConfiguration::from_bits_retain(command.cdw11))?
         }
         Fid::KEEP_ALIVE_TIMER => {
             after = After::Rearm;
@@ -152,28 +138,16 @@ pub(super) fn set(
             result
         }
     };
-    Ok(Done {
-        result: result.into(),
-        after,
-        ..Done::default()
-    })
+    Ok(Done { result: result.into(), after, ..Done::default() })
 }
 
 /// The namespaces a feature that is namespace specific is set for.
 fn affected(association: &Association, traits: Traits, nsid: u32) -> Result<Vec<u32>, Status> {
-    let Some(subsystem) = association
-        .subsystem
-        .as_ref()
-        .filter(|_| traits.namespace_specific)
-    else {
+    let Some(subsystem) = association.subsystem.as_ref().filter(|_| traits.namespace_specific) else {
         return Ok(Vec::new());
     };
     if nsid == NSID_BROADCAST {
-        return Ok(subsystem
-            .namespaces()
-            .iter()
-            .map(|namespace| namespace.nsid())
-            .collect());
+        return Ok(subsystem.namespaces().iter().map(|namespace| namespace.nsid()).collect());
     }
     active(association, nsid)?;
     Ok(vec![nsid])
@@ -209,18 +183,10 @@ fn host_behavior(
         _ => return Err(Failure::NeedData(HostBehavior::SIZE as u32)),
     };
     let asked = HostBehavior::view(bytes).ok_or(Status::DATA_SGL_LENGTH_INVALID)?;
-    if [asked.acre, asked.etdas, asked.lbafee]
-        .iter()
-        .any(|&value| value > 1)
-    {
+    if [asked.acre, asked.etdas, asked.lbafee].iter().any(|&value| value > 1) {
         return Err(Status::INVALID_FIELD.into());
     }
     let mut state = association.lock();
-    state
-        .features
-        .host_behavior
-        .iter_mut()
-        .zip(bytes)
-        .for_each(|(to, from)| *to = *from);
+    state.features.host_behavior.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
     Ok(Done::default())
 }

@@ -47,17 +47,13 @@ pub(super) fn run(context: &mut Context<'_>, sqe: &Sqe, data: &RequestData) -> R
         Cns::ACTIVE_NAMESPACES => reply(list(subsystem, command.nsid)?.as_bytes()),
         Cns::NAMESPACE_DESCRIPTORS => {
             let table = subsystem.namespaces.current().table;
-            let namespace = table
-                .get(command.nsid)
-                .ok_or(Status::INVALID_NAMESPACE_OR_FORMAT)?;
+            let namespace = table.get(command.nsid).ok_or(Status::INVALID_NAMESPACE_OR_FORMAT)?;
             reply(&descriptors(namespace))
         }
         Cns::INDEPENDENT_NAMESPACE => reply(namespace(subsystem, command.nsid, independent)?.as_bytes()),
         Cns::ATTACHED_CONTROLLERS => {
             let table = subsystem.namespaces.current().table;
-            table
-                .get(command.nsid)
-                .ok_or(Status::INVALID_NAMESPACE_OR_FORMAT)?;
+            table.get(command.nsid).ok_or(Status::INVALID_NAMESPACE_OR_FORMAT)?;
             reply(controllers(subsystem, command.cntid).as_bytes())
         }
         Cns::CONTROLLERS => reply(controllers(subsystem, command.cntid).as_bytes()),
@@ -71,7 +67,7 @@ pub(super) fn run(context: &mut Context<'_>, sqe: &Sqe, data: &RequestData) -> R
         Cns::COMMAND_SET_NAMESPACE => {
             reply(namespace(subsystem, command.nsid, |_| IdentifyNamespaceNvm::zeroed())?.as_bytes())
         }
-        Cns::COMMAND_SET_CONTROLLER => reply(controller_nvm().as_bytes()),
+        Cns::COMMAND_SET_CONTROLLER => reply(controller_nvm(association).as_bytes()),
         Cns::COMMAND_SET_ACTIVE_NAMESPACES => reply(list(subsystem, command.nsid)?.as_bytes()),
         _ => Err(Status::INVALID_FIELD.into()),
     }
@@ -101,23 +97,17 @@ fn list(subsystem: &Subsystem, after: u32) -> Result<NamespaceList, Status> {
     }
     Ok(NamespaceList::after(
         after,
-        subsystem
-            .namespaces
-            .current()
-            .table
-            .iter()
-            .map(|namespace| namespace.nsid()),
+        subsystem.namespaces.current().table.iter().map(|namespace| namespace.nsid()),
     ))
 }
 
 fn controllers(subsystem: &Subsystem, from: u16) -> ControllerList {
-    ControllerList::from(
-        from,
-        subsystem
-            .associations()
-            .iter()
-            .map(|association| association.cntlid),
-    )
+    ControllerList::from(from, subsystem.associations().iter().map(|association| association.cntlid))
+}
+
+/// The most one command may move, as a power of two of pages.
+fn mdts(association: &Association) -> u8 {
+    (association.facts.max_transfer / PAGE).checked_ilog2().unwrap_or_default() as u8
 }
 
 /// What every controller of Fabrics says of itself.
@@ -126,7 +116,7 @@ fn common(association: &Association, nqn: &Nqn) -> IdentifyController {
     let limits = &facts.limits;
     let mut id = IdentifyController::zeroed();
     id.cntlid = U16::new(association.cntlid);
-    id.mdts = (facts.max_transfer / PAGE).checked_ilog2().unwrap_or_default() as u8;
+    id.mdts = mdts(association);
     id.set_ver(Registers::VERSION);
     id.aerl = EVENT_LIMIT;
     id.kas = U16::new(KAS);
@@ -194,29 +184,20 @@ fn controller(association: &Association, subsystem: &Subsystem) -> IdentifyContr
             | OptionalNvmCommands::SAVE_SELECT
             | OptionalNvmCommands::VERIFY,
     );
-    id.set_vwc(
-        VolatileWriteCacheSupport(0)
-            .with_present(volatile)
-            .with_flush_all(FlushAll::SUPPORTED),
-    );
+    id.set_vwc(VolatileWriteCacheSupport(0).with_present(volatile).with_flush_all(FlushAll::SUPPORTED));
     id.ofcs = U16::new(IdentifyController::OFCS_DISCONNECT);
     id
 }
 
 /// Whether an acknowledged write may be lost until Flush, on any namespace.
 pub(super) fn has_volatile_cache(subsystem: &Subsystem) -> bool {
-    subsystem
-        .namespaces
-        .current()
-        .table
-        .iter()
-        .any(|namespace| namespace.geometry().volatile_write_cache)
+    subsystem.namespaces.current().table.iter().any(|namespace| namespace.geometry().volatile_write_cache)
 }
 
-fn controller_nvm() -> IdentifyControllerNvm {
+fn controller_nvm(association: &Association) -> IdentifyControllerNvm {
     let mut id = IdentifyControllerNvm::zeroed();
-    // 256 ranges of any size; Verify and Write Zeroes of any size.
-    id.dmrl = u8::MAX;
+    id.vsl = mdts(association);
+    id.wzsl = mdts(association);
     id.ver = U32::new(nvmf_wire::property::Version::new(1, 0, 0).bits());
     id
 }

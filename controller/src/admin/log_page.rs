@@ -47,11 +47,7 @@ const DISCOVERY_PAGES: [Lid; 2] = [Lid::SUPPORTED_LOG_PAGES, Lid::DISCOVERY];
 pub(super) fn run(context: &mut Context<'_>, sqe: &Sqe, data: &RequestData) -> Result<Done, Failure> {
     let command = GetLogPage::parse(sqe);
     let association = context.association;
-    let pages: &[Lid] = if association.is_discovery() {
-        &DISCOVERY_PAGES
-    } else {
-        &IO_PAGES
-    };
+    let pages: &[Lid] = if association.is_discovery() { &DISCOVERY_PAGES } else { &IO_PAGES };
     if !pages.contains(&command.lid) {
         return Err(Status::INVALID_LOG_PAGE.into());
     }
@@ -59,9 +55,8 @@ pub(super) fn run(context: &mut Context<'_>, sqe: &Sqe, data: &RequestData) -> R
         return Err(Status::INVALID_FIELD.into());
     }
     // NUMD is up to 16 GiB; what is left after this fits.
-    let length = u32::try_from(command.length())
-        .ok()
-        .filter(|&length| length <= association.facts.max_transfer);
+    let length =
+        u32::try_from(command.length()).ok().filter(|&length| length <= association.facts.max_transfer);
     let length = length.ok_or(Status::INVALID_FIELD)?;
     room(data, length)?;
     let Some(subsystem) = &association.subsystem else {
@@ -99,11 +94,7 @@ pub(super) fn run(context: &mut Context<'_>, sqe: &Sqe, data: &RequestData) -> R
 }
 
 fn check_offset(command: &GetLogPage, total: u64) -> Result<(), Status> {
-    if command.offset <= total {
-        Ok(())
-    } else {
-        Err(Status::INVALID_FIELD)
-    }
+    if command.offset <= total { Ok(()) } else { Err(Status::INVALID_FIELD) }
 }
 
 /// A page that lies there whole.
@@ -134,19 +125,10 @@ fn effects() -> CommandEffectsLog {
     ] {
         log.set_admin_command(opcode, plain);
     }
-    for opcode in [
-        IoOpcode::FLUSH,
-        IoOpcode::READ,
-        IoOpcode::COMPARE,
-        IoOpcode::VERIFY,
-    ] {
+    for opcode in [IoOpcode::FLUSH, IoOpcode::READ, IoOpcode::COMPARE, IoOpcode::VERIFY] {
         log.set_io_command(opcode, plain);
     }
-    for opcode in [
-        IoOpcode::WRITE,
-        IoOpcode::WRITE_ZEROES,
-        IoOpcode::DATASET_MANAGEMENT,
-    ] {
+    for opcode in [IoOpcode::WRITE, IoOpcode::WRITE_ZEROES, IoOpcode::DATASET_MANAGEMENT] {
         log.set_io_command(opcode, plain.with_content_change(true));
     }
     log
@@ -157,9 +139,7 @@ fn error_information(context: &Context<'_>, command: &GetLogPage, length: u32) -
     {
         let state = context.association.lock();
         let slots = bytes.chunks_exact_mut(ErrorInformation::SIZE);
-        slots
-            .zip(state.errors.iter())
-            .for_each(|(to, entry)| to.copy_from_slice(entry.as_bytes()));
+        slots.zip(state.errors.iter()).for_each(|(to, entry)| to.copy_from_slice(entry.as_bytes()));
     }
     fixed(context, command, length, &bytes)
 }
@@ -222,14 +202,12 @@ fn discovery(context: &mut Context<'_>, command: &GetLogPage, length: u32) -> Re
     };
     let (host, local) = (&association.host.nqn, association.facts.local.ip());
     let total = directory.page_length(host, local);
-    let outcome = check_offset(command, total)
-        .map_err(Failure::from)
-        .and_then(|()| {
-            let render = |at, out: &mut [u8]| {
-                directory.render(host, local, at, out);
-            };
-            context.pages.render(total, command.offset, length, render)
-        });
+    let outcome = check_offset(command, total).map_err(Failure::from).and_then(|()| {
+        let render = |at, out: &mut [u8]| {
+            directory.render(host, local, at, out);
+        };
+        context.pages.render(total, command.offset, length, render)
+    });
     let current = directory.generation == newest.generation;
     *context.directory = Some(directory);
     let data = outcome?;
@@ -240,10 +218,7 @@ fn discovery(context: &mut Context<'_>, command: &GetLogPage, length: u32) -> Re
             association.raise(Event::DiscoveryChanged);
         }
     } else if !command.rae {
-        association
-            .lock()
-            .events
-            .acknowledge_only(Event::DiscoveryChanged);
+        association.lock().events.acknowledge_only(Event::DiscoveryChanged);
     }
     Ok(data.into())
 }

@@ -40,10 +40,7 @@ pub(crate) struct Done {
 
 impl From<Gather> for Done {
     fn from(data: Gather) -> Self {
-        Self {
-            data,
-            ..Self::default()
-        }
+        Self { data, ..Self::default() }
     }
 }
 
@@ -102,11 +99,7 @@ fn room(data: &RequestData, length: u32) -> Result<(), Status> {
 
 /// Checks that a command describes no data.
 fn no_data(data: &RequestData) -> Result<(), Status> {
-    if data.is_empty() {
-        Ok(())
-    } else {
-        Err(Status::DATA_SGL_LENGTH_INVALID)
-    }
+    if data.is_empty() { Ok(()) } else { Err(Status::DATA_SGL_LENGTH_INVALID) }
 }
 
 /// Memory for the data of responses.
@@ -147,10 +140,7 @@ impl Pages<'_> {
     /// `length` bytes of `bytes`, from `offset` on; zeroes behind their end.
     fn copy(&self, bytes: &[u8], offset: u64, length: u32) -> Result<Gather, Failure> {
         self.render(bytes.len() as u64, offset, length, |at, out| {
-            let from = usize::try_from(at)
-                .ok()
-                .and_then(|at| bytes.get(at..))
-                .unwrap_or_default();
+            let from = usize::try_from(at).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
             out.fill(0);
             out.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
         })

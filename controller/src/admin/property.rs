@@ -25,26 +25,15 @@ pub(crate) fn get(association: &Association, sqe: &Sqe) -> Result<u64, Status> {
         // CAP.NSSRS is 0, so there is no NSSR; nor any other property.
         _ => return Err(Status::INVALID_FIELD),
     };
-    if wide == (size == 8) {
-        Ok(value)
-    } else {
-        Err(Status::INVALID_FIELD)
-    }
+    if wide == (size == 8) { Ok(value) } else { Err(Status::INVALID_FIELD) }
 }
 
 /// Sets a property; what comes of it, and whether a shutdown is an abrupt one.
 pub(crate) fn set(association: &Association, sqe: &Sqe) -> Result<(Effect, bool), Status> {
     match PropertySet::parse(sqe)? {
-        PropertySet {
-            offset: PropertyOffset::CC,
-            wide: false,
-            value,
-        } => {
+        PropertySet { offset: PropertyOffset::CC, wide: false, value } => {
             let cc = Cc(value as u32);
-            Ok((
-                association.write_cc(cc)?,
-                cc.shn() == ShutdownNotification::ABRUPT,
-            ))
+            Ok((association.write_cc(cc)?, cc.shn() == ShutdownNotification::ABRUPT))
         }
         // The others are read only, or not there.
         _ => Err(Status::INVALID_FIELD),

@@ -70,16 +70,9 @@ impl Events {
 
     fn is_enabled(&self, event: Event) -> bool {
         match event {
-            Event::NamespaceChanged => self
-                .enabled
-                .contains(AsyncEventConfiguration::NAMESPACE_ATTRIBUTE),
-            Event::DiscoveryChanged => self
-                .enabled
-                .contains(AsyncEventConfiguration::DISCOVERY_LOG_CHANGE),
-            Event::Temperature => self
-                .enabled
-                .critical_warnings()
-                .contains(CriticalWarning::TEMPERATURE),
+            Event::NamespaceChanged => self.enabled.contains(AsyncEventConfiguration::NAMESPACE_ATTRIBUTE),
+            Event::DiscoveryChanged => self.enabled.contains(AsyncEventConfiguration::DISCOVERY_LOG_CHANGE),
+            Event::Temperature => self.enabled.critical_warnings().contains(CriticalWarning::TEMPERATURE),
         }
     }
 
@@ -104,9 +97,7 @@ impl Events {
 
     /// The next event to complete a request with.
     pub(crate) fn take(&mut self) -> Option<AsyncEvent> {
-        let event = Event::ALL
-            .into_iter()
-            .find(|event| self.pending & event.bit() != 0)?;
+        let event = Event::ALL.into_iter().find(|event| self.pending & event.bit() != 0)?;
         self.pending &= !event.bit();
         self.reported |= event.bit();
         Some(event.completion())
@@ -144,7 +135,3 @@ impl Events {
         *self = Self::default();
     }
 }
-
-#[cfg(test)]
-#[path = "events_tests.rs"]
-mod tests;

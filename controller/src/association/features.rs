@@ -39,18 +39,13 @@ pub(crate) fn io_feature(fid: Fid, volatile_write_cache: bool) -> Option<Traits>
         Fid::HOST_IDENTIFIER => (false, false),
         _ => return None,
     };
-    Some(Traits {
-        changeable,
-        namespace_specific,
-    })
+    Some(Traits { changeable, namespace_specific })
 }
 
 /// Which features a discovery controller has (NVMe Base 2.0 §3.1.2.3).
 pub(crate) fn discovery_feature(fid: Fid) -> Option<Traits> {
-    matches!(fid, Fid::ASYNC_EVENT_CONFIGURATION | Fid::KEEP_ALIVE_TIMER).then_some(Traits {
-        changeable: true,
-        namespace_specific: false,
-    })
+    matches!(fid, Fid::ASYNC_EVENT_CONFIGURATION | Fid::KEEP_ALIVE_TIMER)
+        .then_some(Traits { changeable: true, namespace_specific: false })
 }
 
 /// Temperature Threshold: whose temperature and which side of it.
@@ -143,9 +138,7 @@ impl Features {
                 if asked.power_state() != 0 {
                     return Err(invalid);
                 }
-                self.power = PowerManagement(0)
-                    .with_workload_hint(asked.workload_hint())
-                    .bits();
+                self.power = PowerManagement(0).with_workload_hint(asked.workload_hint()).bits();
             }
             Fid::TEMPERATURE_THRESHOLD => {
                 let asked = TemperatureThreshold(value);

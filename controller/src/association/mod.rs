@@ -36,6 +36,24 @@ use crate::{
 /// KAS in 100 ms: the granularity of the keep alive timer, 1 s.
 pub(crate) const KAS: u16 = 10;
 
+/// Time in tenths of a second since the server started: as fine as the keep alive timer needs it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tick(u32);
+
+impl Tick {
+    const LENGTH: Duration = Duration::from_millis(100);
+
+    /// The tick that `elapsed` since the start lies in.
+    pub(crate) fn at(elapsed: Duration) -> Self {
+        Self((elapsed.as_millis() / Self::LENGTH.as_millis()) as u32)
+    }
+
+    /// When the tick is over, since the start.
+    pub(crate) fn end(self) -> Duration {
+        Self::LENGTH.saturating_mul(self.0.saturating_add(1))
+    }
+}
+
 /// Who the host says it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Host {
@@ -82,13 +100,8 @@ impl Place {
     /// Takes `amount` of what `taken` counts, unless that would make it more than `limit`.
     pub(crate) fn take(taken: &Arc<AtomicUsize>, amount: usize, limit: usize) -> Option<Self> {
         let fits = |now: usize| now.checked_add(amount).filter(|&sum| sum <= limit);
-        taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
-            .ok()?;
-        Some(Self {
-            taken: Arc::clone(taken),
-            amount,
-        })
+        taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
+        Some(Self { taken: Arc::clone(taken), amount })
     }
 
     /// How much was taken.
@@ -114,8 +127,8 @@ pub(crate) struct Association {
     pub(crate) admin: Address,
     /// The controller is ready: I/O commands are processed.
     live: AtomicBool,
-    /// A command arrived since the keep alive timer last looked (CTRATT.TBKAS).
-    traffic: AtomicBool,
+    /// The tick in which the last command of any queue arrived (CTRATT.TBKAS).
+    last_traffic: AtomicU32,
     /// The host has disabled the volatile write cache: every write is on stable storage before it ends.
     write_through: AtomicBool,
     /// The keep alive timeout in milliseconds; 0 is none.
@@ -169,16 +182,7 @@ pub(crate) struct Parts {
 
 impl Association {
     pub(crate) fn new(cntlid: u16, parts: Parts) -> Self {
-        let Parts {
-            subsystem,
-            host,
-            facts,
-            admin,
-            registers,
-            kato,
-            place,
-            registry,
-        } = parts;
+        let Parts { subsystem, host, facts, admin, registers, kato, place, registry } = parts;
         let association = Self {
             cntlid,
             subsystem,
@@ -186,7 +190,7 @@ impl Association {
             facts,
             admin,
             live: AtomicBool::new(false),
-            traffic: AtomicBool::new(false),
+            last_traffic: AtomicU32::new(0),
             write_through: AtomicBool::new(false),
             kato: AtomicU32::new(0),
             state: Mutex::new(State {
@@ -217,16 +221,16 @@ impl Association {
         self.live.load(Ordering::Acquire)
     }
 
-    /// Notes that a command arrived. Writes nothing if that is known, so that queues on many threads share the line.
-    pub(crate) fn note_traffic(&self) {
-        if !self.traffic.load(Ordering::Relaxed) {
-            self.traffic.store(true, Ordering::Relaxed);
+    /// Notes that a command arrived. Writes once per tick, so that queues on many threads share the line.
+    pub(crate) fn note_traffic(&self, now: Tick) {
+        if self.last_traffic.load(Ordering::Relaxed) != now.0 {
+            self.last_traffic.store(now.0, Ordering::Relaxed);
         }
     }
 
-    /// Whether a command arrived since the last call.
-    pub(crate) fn take_traffic(&self) -> bool {
-        self.traffic.swap(false, Ordering::Relaxed)
+    /// The tick in which the last command arrived.
+    pub(crate) fn last_traffic(&self) -> Tick {
+        Tick(self.last_traffic.load(Ordering::Relaxed))
     }
 
     /// Whether writes have to be on stable storage before they end.
@@ -260,8 +264,7 @@ impl Association {
     pub(crate) fn write_cc(&self, cc: Cc) -> Result<Effect, Status> {
         let mut state = self.lock();
         let effect = state.registers.write_cc(cc)?;
-        self.live
-            .store(state.registers.ready() && !state.ended, Ordering::Release);
+        self.live.store(state.registers.ready() && !state.ended, Ordering::Release);
         if matches!(effect, Effect::Reset | Effect::Shutdown) {
             Self::close_io_queues(&state);
         }
@@ -279,10 +282,7 @@ impl Association {
 
     fn close_io_queues(state: &State) {
         for Address { port, queue } in state.io_queues.iter().flatten() {
-            port.post(Message::Close {
-                queue: *queue,
-                how: Close::Now,
-            });
+            port.post(Message::Close { queue: *queue, how: Close::Now });
         }
     }
 
@@ -292,11 +292,7 @@ impl Association {
         if state.ended || !state.registers.ready() || !state.registers.entry_sizes_set() {
             return Err(JoinError::NotReady);
         }
-        let granted = state
-            .features
-            .queues
-            .unwrap_or(self.facts.max_io_queues)
-            .min(self.facts.max_io_queues);
+        let granted = state.features.queues.unwrap_or(self.facts.max_io_queues).min(self.facts.max_io_queues);
         if qid == 0 || qid > granted {
             return Err(JoinError::QueueId);
         }
@@ -316,9 +312,7 @@ impl Association {
     /// An I/O queue is gone, and nothing of it is under way any more.
     pub(crate) fn leave(&self, qid: u16, queue: &Address) {
         let mut state = self.lock();
-        let place = usize::from(qid)
-            .checked_sub(1)
-            .and_then(|index| state.io_queues.get_mut(index));
+        let place = usize::from(qid).checked_sub(1).and_then(|index| state.io_queues.get_mut(index));
         let Some(place) = place else { return };
         if place.take_if(|address| address.is(queue)).is_none() || state.open_io_queues() > 0 {
             return;
@@ -358,26 +352,14 @@ impl Association {
 
     /// Makes the admin queue's session look here.
     fn look(&self) {
-        self.admin.port.post(Message::Look {
-            queue: self.admin.queue,
-        });
+        self.admin.port.post(Message::Look { queue: self.admin.queue });
     }
 
     /// Adds to the error log. The success path never comes here.
     pub(crate) fn log_failure(&self, qid: u16, cid: Cid, status: Status, nsid: u32, lba: u64) {
         let Some(subsystem) = &self.subsystem else { return };
         let number = subsystem.next_error_number();
-        self.lock().errors.add(
-            number,
-            self.facts.wire.0,
-            Failure {
-                qid,
-                cid,
-                status,
-                nsid,
-                lba,
-            },
-        );
+        self.lock().errors.add(number, self.facts.wire.0, Failure { qid, cid, status, nsid, lba });
     }
 
     /// The keep alive timer expired: the controller fails and the association ends (NVMe Base 2.0 §3.9).
@@ -398,9 +380,6 @@ impl Association {
         drop(state);
         self.registry.remove(self);
         tracing::info!(host = %self.host.nqn, cntlid = self.cntlid, peer = %self.facts.peer, why, "association ended");
-        self.admin.port.post(Message::Close {
-            queue: self.admin.queue,
-            how: Close::AfterFlush,
-        });
+        self.admin.port.post(Message::Close { queue: self.admin.queue, how: Close::AfterFlush });
     }
 }

@@ -44,11 +44,7 @@ impl Registers {
 
     /// A controller that is not enabled. `discovery`: it has no I/O queues.
     pub(crate) fn new(entries: u16, discovery: bool) -> Self {
-        let css = if discovery {
-            Cap::CSS_NVM | Cap::CSS_ADMIN_ONLY
-        } else {
-            Cap::CSS_NVM
-        };
+        let css = if discovery { Cap::CSS_NVM | Cap::CSS_ADMIN_ONLY } else { Cap::CSS_NVM };
         let cap = Cap(0)
             .with_mqes(entries.saturating_sub(1))
             .with_cqr(true)
@@ -57,12 +53,7 @@ impl Registers {
             .with_mpsmin(0)
             .with_mpsmax(4)
             .with_crwms(true);
-        Self {
-            cap,
-            cc: Cc(0),
-            csts: Csts(0),
-            resetting: false,
-        }
+        Self { cap, cc: Cc(0), csts: Csts(0), resetting: false }
     }
 
     pub(crate) fn cap(&self) -> Cap {
@@ -125,16 +116,8 @@ impl Registers {
     }
 
     fn enable(&mut self) -> Effect {
-        self.csts = if self.acceptable() {
-            Csts(0).with_rdy(true)
-        } else {
-            Csts(0).with_cfs(true)
-        };
-        if self.csts.cfs() {
-            Effect::Failed
-        } else {
-            Effect::Enabled
-        }
+        self.csts = if self.acceptable() { Csts(0).with_rdy(true) } else { Csts(0).with_cfs(true) };
+        if self.csts.cfs() { Effect::Failed } else { Effect::Enabled }
     }
 
     fn acceptable(&self) -> bool {
@@ -182,7 +165,3 @@ impl Registers {
         self.csts = self.csts.with_cfs(true);
     }
 }
-
-#[cfg(test)]
-#[path = "registers_tests.rs"]
-mod tests;

@@ -44,7 +44,7 @@ impl Session {
         let Role::Admin(admin) = &mut queue.role else {
             return;
         };
-        admin.association.note_traffic();
+        admin.association.note_traffic(tools.tick);
         let taken = admin.events.iter().any(|&(_, cid)| cid == sqe.cid());
         let status = if taken || (queue.outstanding > 0 && queue.cids.contains(sqe.cid())) {
             Status::COMMAND_ID_CONFLICT
@@ -57,20 +57,9 @@ impl Session {
             Status::COMMAND_SEQUENCE_ERROR
         } else {
             match sqe.admin_opcode() {
+                // That it arrived is what it is for.
                 AdminOpcode::KEEP_ALIVE => {
-                    admin.association.take_traffic();
-                    answer(
-                        tools.engine,
-                        &queue.sq,
-                        request,
-                        Status::SUCCESS,
-                        0,
-                        Gather::new(),
-                    );
-                    if let Some(deadline) = self.renew(request.queue, now) {
-                        self.wake_at(deadline);
-                    }
-                    return;
+                    return answer(tools.engine, &queue.sq, request, Status::SUCCESS, 0, Gather::new());
                 }
                 AdminOpcode::ASYNC_EVENT_REQUEST if admin.events.len() < EVENT_REQUESTS => {
                     admin.events.push_back((request, sqe.cid()));
@@ -118,14 +107,7 @@ impl Session {
         };
         match outcome {
             Ok((value, effect)) => {
-                answer(
-                    tools.engine,
-                    &queue.sq,
-                    request,
-                    Status::SUCCESS,
-                    value,
-                    Gather::new(),
-                );
+                answer(tools.engine, &queue.sq, request, Status::SUCCESS, value, Gather::new());
                 self.take_effect(engine, now, request.queue, effect);
             }
             Err(status) => io::refuse(queue, &mut tools, request, sqe, status.with_dnr()),
@@ -150,14 +132,7 @@ impl Session {
                 admin.directory = None;
                 // The requests of a controller that was reset get no event any more.
                 for (request, _) in admin.events.drain(..) {
-                    answer(
-                        tools.engine,
-                        &sq,
-                        request,
-                        Status::ABORTED_SQ_DELETION,
-                        0,
-                        Gather::new(),
-                    );
+                    answer(tools.engine, &sq, request, Status::ABORTED_SQ_DELETION, 0, Gather::new());
                 }
             }
             Effect::Shutdown => advance_shutdown(queue, &mut tools),
@@ -187,11 +162,8 @@ impl Session {
         input: Option<&[u8]>,
     ) {
         let shared = self.shared.clone();
-        let uptime = shared
-            .started
-            .get()
-            .map(|&start| now.saturating_duration_since(start))
-            .unwrap_or_default();
+        let uptime =
+            shared.started.get().map(|&start| now.saturating_duration_since(start)).unwrap_or_default();
         let zeroes = self.zeroes();
         let Some((queue, mut tools)) = self.parts(engine, request.queue) else {
             return;
@@ -205,10 +177,7 @@ impl Session {
         let mut context = Context {
             shared: &shared,
             association: &admin.association,
-            pages: Pages {
-                pool: &admin.pages,
-                zeroes: &zeroes,
-            },
+            pages: Pages { pool: &admin.pages, zeroes: &zeroes },
             directory: &mut admin.directory,
             uptime,
         };
@@ -228,12 +197,7 @@ impl Session {
             Err(Failure::Status(status)) => io::refuse(queue, &mut tools, request, sqe, status),
             Err(Failure::NoMemory) => {
                 let len = data.len() as u32;
-                let op = Op {
-                    request,
-                    sqe: *sqe,
-                    aborted: false,
-                    work: Work::Memory { len },
-                };
+                let op = Op { request, sqe: *sqe, aborted: false, work: Work::Memory { len } };
                 let index = queue.keep(tools.ops, op);
                 queue.waiting.push_back(index);
                 if !tools.starved.contains(&queue.id) {
@@ -249,12 +213,7 @@ impl Session {
                     Ok(()) => {
                         queue.keep(
                             tools.ops,
-                            Op {
-                                request,
-                                sqe: *sqe,
-                                aborted: false,
-                                work: Work::AdminData,
-                            },
+                            Op { request, sqe: *sqe, aborted: false, work: Work::AdminData },
                         );
                     }
                     Err(_) => io::refuse(queue, &mut tools, request, sqe, Status::DATA_TRANSFER_ERROR),
@@ -278,12 +237,7 @@ impl Session {
             let Some(index) = queue.waiting.pop_front() else {
                 return progress;
             };
-            let Some(Op {
-                request,
-                sqe,
-                work: Work::Memory { len },
-                ..
-            }) = queue.release(tools.ops, index)
+            let Some(Op { request, sqe, work: Work::Memory { len }, .. }) = queue.release(tools.ops, index)
             else {
                 continue;
             };
@@ -325,9 +279,7 @@ impl Session {
         match outcome {
             _ if op.aborted => io::refuse(queue, &mut tools, op.request, &op.sqe, Status::ABORT_REQUESTED),
             Ok(()) => {
-                let described = RequestData::Remote {
-                    len: data.len() as u32,
-                };
+                let described = RequestData::Remote { len: data.len() as u32 };
                 self.run_admin(engine, now, op.request, &op.sqe, &described, Some(&data));
             }
             Err(status) => io::refuse(queue, &mut tools, op.request, &op.sqe, status),
@@ -365,22 +317,11 @@ impl Session {
             Some(address) => {
                 admin.aborts += 1;
                 let reply = AbortReply { port: own, request };
-                return address.port.post(Message::Abort {
-                    queue: address.queue,
-                    cid,
-                    reply,
-                });
+                return address.port.post(Message::Abort { queue: address.queue, cid, reply });
             }
             None => false,
         };
-        answer(
-            engine,
-            &sq,
-            request,
-            Status::SUCCESS,
-            (!aborted).into(),
-            Gather::new(),
-        );
+        answer(engine, &sq, request, Status::SUCCESS, (!aborted).into(), Gather::new());
     }
 
     /// Another thread has done an Abort.
@@ -391,14 +332,7 @@ impl Session {
         let sq = queue.sq;
         let Some(admin) = queue.admin_mut() else { return };
         admin.aborts = admin.aborts.saturating_sub(1);
-        answer(
-            tools.engine,
-            &sq,
-            request,
-            Status::SUCCESS,
-            (!aborted).into(),
-            Gather::new(),
-        );
+        answer(tools.engine, &sq, request, Status::SUCCESS, (!aborted).into(), Gather::new());
     }
 
     /// Zeroes to send; made on first use.
@@ -422,14 +356,7 @@ fn report_events(queue: &mut Queue, engine: &mut dyn ControllerEngine) {
             return;
         };
         if let Some((request, _)) = admin.events.pop_front() {
-            answer(
-                engine,
-                &sq,
-                request,
-                Status::SUCCESS,
-                event.bits().into(),
-                Gather::new(),
-            );
+            answer(engine, &sq, request, Status::SUCCESS, event.bits().into(), Gather::new());
         }
     }
 }
@@ -449,22 +376,9 @@ fn advance_shutdown(queue: &mut Queue, tools: &mut Tools<'_>) {
     };
     let namespaces = subsystem.namespaces();
     admin.flushing = true;
-    let request = RequestId {
-        queue: id,
-        slot: u16::MAX,
-        generation: 0,
-    };
-    let work = Work::Flushes {
-        left: 0,
-        failed: None,
-        then: AfterFlush::Shutdown,
-    };
-    let op = Op {
-        request,
-        sqe: Sqe::default().with_cid(Cid::NONE),
-        aborted: false,
-        work,
-    };
+    let request = RequestId { queue: id, slot: u16::MAX, generation: 0 };
+    let work = Work::Flushes { left: 0, failed: None, then: AfterFlush::Shutdown };
+    let op = Op { request, sqe: Sqe::default().with_cid(Cid::NONE), aborted: false, work };
     let index = queue.keep_silent(tools.ops, op);
     io::start_flushes(tools, index, namespaces.iter());
     io::flushes_ended(queue, tools, index);

@@ -18,6 +18,7 @@ use crate::{
     association::Association,
     buffers::DataBuffers,
     connect::{Accepted, Arrival, Rejection},
+    options::ServerOptions,
 };
 
 /// How long a Connect for a queue identifier in use is asked again: the end of the old connection may be on its way.
@@ -53,23 +54,13 @@ impl Session {
                 return self.connect(engine, now, request, sqe, buffer, None);
             }
             RequestData::Remote { len } if len as usize == ConnectData::SIZE => {
-                let fetch = memory
-                    .allocate(ConnectData::SIZE)
-                    .map_err(|_| Status::CONNECT_CONTROLLER_BUSY);
+                let fetch = memory.allocate(ConnectData::SIZE).map_err(|_| Status::CONNECT_CONTROLLER_BUSY);
                 match fetch.and_then(|into| {
-                    tools
-                        .engine
-                        .fetch(request, 0, into)
-                        .map_err(|_| Status::DATA_TRANSFER_ERROR.with_dnr())
+                    tools.engine.fetch(request, 0, into).map_err(|_| Status::DATA_TRANSFER_ERROR.with_dnr())
                 }) {
                     Ok(()) => {
                         fresh.connecting = Connecting::Fetching;
-                        let op = Op {
-                            request,
-                            sqe: *sqe,
-                            aborted: false,
-                            work: Work::AdminData,
-                        };
+                        let op = Op { request, sqe: *sqe, aborted: false, work: Work::AdminData };
                         queue.keep(tools.ops, op);
                         return;
                     }
@@ -78,14 +69,7 @@ impl Session {
             }
             _ => Status::DATA_SGL_LENGTH_INVALID,
         };
-        answer(
-            tools.engine,
-            &queue.sq,
-            request,
-            status.with_dnr(),
-            0,
-            Gather::new(),
-        );
+        answer(tools.engine, &queue.sq, request, status.with_dnr(), 0, Gather::new());
     }
 
     /// The data of a Connect arrived.
@@ -127,12 +111,7 @@ impl Session {
         let Some(fields) = ConnectData::view(&data) else {
             return;
         };
-        let arrival = Arrival {
-            address,
-            transport,
-            wire,
-            info: &queue.info,
-        };
+        let arrival = Arrival { address, transport, wire, info: &queue.info };
         let rejection = match shared.connect(arrival, sqe, fields) {
             Ok(accepted) => return self.connected(engine, now, request, accepted),
             Err(Rejection::Duplicate) => {
@@ -140,12 +119,7 @@ impl Session {
                 if now < until
                     && let Role::Fresh(fresh) = &mut queue.role
                 {
-                    fresh.connecting = Connecting::Again {
-                        request,
-                        sqe: Box::new(*sqe),
-                        data,
-                        until,
-                    };
+                    fresh.connecting = Connecting::Again { request, sqe: Box::new(*sqe), data, until };
                     self.retries.push(request.queue);
                     self.again_at(now + DUPLICATE_INTERVAL);
                     return;
@@ -161,12 +135,7 @@ impl Session {
         };
         let (host, subsystem) = (&fields.hostnqn, &fields.subnqn);
         tracing::info!(peer = %queue.info.peer, ?host, ?subsystem, ?rejection, "connect refused");
-        respond(
-            tools.engine,
-            request,
-            cqe.with_sqhd(queue.sq.head()),
-            Gather::new(),
-        );
+        respond(tools.engine, request, cqe.with_sqhd(queue.sq.head()), Gather::new());
     }
 
     fn connected(
@@ -178,16 +147,12 @@ impl Session {
     ) {
         let memory = self.memory.clone();
         let address = self.address(request.queue);
-        let discovery_timeout = self.shared.options.discovery_timeout;
-        let enable_timeout = self.shared.options.enable_timeout;
+        let shared = self.shared.clone();
         let Some((queue, tools)) = self.parts(engine, request.queue) else {
             return;
         };
         let (role, settings, cntlid) = match accepted {
-            Accepted::Admin {
-                association,
-                settings,
-            } => {
+            Accepted::Admin { association, settings } => {
                 let cntlid = association.cntlid;
                 tracing::info!(host = %association.host.nqn, cntlid, peer = %queue.info.peer, "associated");
                 let mut admin = AdminQueue {
@@ -200,14 +165,10 @@ impl Session {
                     pages: Pool::new(memory, crate::subsystem::PAGE as usize, ADMIN_PAGES),
                     directory: None,
                 };
-                admin.arm(now, enable_timeout, discovery_timeout);
+                admin.arm(now, &shared.options);
                 (Role::Admin(Box::new(admin)), settings, cntlid)
             }
-            Accepted::Io {
-                association,
-                settings,
-                grant,
-            } => {
+            Accepted::Io { association, settings, grant } => {
                 let cntlid = association.cntlid;
                 let buffers = DataBuffers::new(&memory, grant.memory.amount(), grant.max_transfer);
                 let io = IoQueue {
@@ -234,10 +195,8 @@ impl Session {
             tools.engine.close(queue.id, Close::Now);
             return;
         }
-        let cqe = ConnectAccepted(0)
-            .with_cntlid(cntlid)
-            .to_cqe(Cid(0))
-            .with_sqhd(queue.sq.head_for_connect());
+        let cqe =
+            ConnectAccepted(0).with_cntlid(cntlid).to_cqe(Cid(0)).with_sqhd(queue.sq.head_for_connect());
         respond(tools.engine, request, cqe, Gather::new());
         if let Some(deadline) = deadline {
             self.wake_at(deadline);
@@ -254,12 +213,8 @@ impl Session {
             let Role::Fresh(fresh) = &mut queue.role else {
                 continue;
             };
-            if let Connecting::Again {
-                request,
-                sqe,
-                data,
-                until,
-            } = std::mem::replace(&mut fresh.connecting, Connecting::No)
+            if let Connecting::Again { request, sqe, data, until } =
+                std::mem::replace(&mut fresh.connecting, Connecting::No)
             {
                 self.connect(engine, now, request, &sqe, data, Some(until));
             }
@@ -285,17 +240,20 @@ impl Queue {
 }
 
 impl AdminQueue {
-    /// Sets the deadline that the state of the controller asks for, from `now` on.
-    pub(super) fn arm(&mut self, now: Instant, enable_timeout: Duration, discovery_timeout: Duration) {
+    /// How long the state of the controller lets the host be silent.
+    pub(super) fn patience(&self, options: &ServerOptions) -> Option<Duration> {
         let association: &Association = &self.association;
-        let patience = if !association.is_live() {
+        if !association.is_live() {
             // NVMe-oF 1.1 §4.6: a controller that is disabled or shut down keeps its association for 2 minutes.
-            Some(enable_timeout)
-        } else {
-            // NVMe-oF 1.1 §5.2: a discovery controller without keep alive ends on its own.
-            let default = association.is_discovery().then_some(discovery_timeout);
-            association.keep_alive().or(default)
-        };
-        self.deadline = patience.map(|patience| now + patience);
+            return Some(options.enable_timeout);
+        }
+        // NVMe-oF 1.1 §5.2: a discovery controller without keep alive ends on its own.
+        let default = association.is_discovery().then_some(options.discovery_timeout);
+        association.keep_alive().or(default)
+    }
+
+    /// Sets the deadline that the state of the controller asks for, from `now` on.
+    pub(super) fn arm(&mut self, now: Instant, options: &ServerOptions) {
+        self.deadline = self.patience(options).map(|patience| now + patience);
     }
 }

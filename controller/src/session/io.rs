@@ -31,18 +31,11 @@ use crate::{
 /// What a command comes down to.
 enum Plan {
     /// An operation of one namespace, that moves this many bytes.
-    Submit {
-        namespace: Arc<Namespace>,
-        operation: Operation,
-        bytes: u32,
-    },
+    Submit { namespace: Arc<Namespace>, operation: Operation, bytes: u32 },
     /// A write or compare whose data stay with the host.
     Transfer(Transfer),
     /// A Dataset Management command whose ranges stay with the host.
-    Ranges {
-        namespace: Arc<Namespace>,
-        command: DatasetManagement,
-    },
+    Ranges { namespace: Arc<Namespace>, command: DatasetManagement },
     /// A flush of all namespaces.
     FlushAll,
     /// Nothing is left to do.
@@ -63,35 +56,20 @@ pub(super) fn command(
         return refuse(queue, tools, request, sqe, Status::COMMAND_ID_CONFLICT.with_dnr());
     }
     let Role::Io(io) = &mut queue.role else { return };
-    io.association.note_traffic();
+    io.association.note_traffic(tools.tick);
     if !io.association.is_live() {
         // The controller is being reset or shut down: its I/O queues are deleted (NVMe Base 2.0 §3.7.2).
         return refuse(queue, tools, request, sqe, Status::ABORTED_SQ_DELETION);
     }
     io.subsystem.namespaces.refresh(&mut io.namespaces);
     match plan(io, sqe, data) {
-        Ok(Plan::Submit {
-            namespace,
-            operation,
-            bytes,
-        }) => {
+        Ok(Plan::Submit { namespace, operation, bytes }) => {
             submit(queue, tools, request, sqe, &namespace, operation, bytes);
         }
         Ok(Plan::Transfer(transfer)) => {
             let behind = !queue.waiting.is_empty();
-            let work = Work::Transfer(Transfer {
-                waiting: behind,
-                ..transfer
-            });
-            let index = queue.keep(
-                tools.ops,
-                Op {
-                    request,
-                    sqe: *sqe,
-                    aborted: false,
-                    work,
-                },
-            );
+            let work = Work::Transfer(Transfer { waiting: behind, ..transfer });
+            let index = queue.keep(tools.ops, Op { request, sqe: *sqe, aborted: false, work });
             if behind {
                 queue.waiting.push_back(index);
             } else {
@@ -122,16 +100,8 @@ fn plan(io: &IoQueue, sqe: &Sqe, data: RequestData) -> Result<Plan, Status> {
                 RequestData::InCapsule(_) => return Err(Status::INVALID_FIELD),
                 _ => return Err(Status::DATA_SGL_LENGTH_INVALID),
             }
-            let operation = Operation::Read {
-                slba: rw.slba,
-                blocks: rw.blocks,
-                fua: rw.fua,
-            };
-            Ok(Plan::Submit {
-                namespace: Arc::clone(namespace),
-                operation,
-                bytes,
-            })
+            let operation = Operation::Read { slba: rw.slba, blocks: rw.blocks, fua: rw.fua };
+            Ok(Plan::Submit { namespace: Arc::clone(namespace), operation, bytes })
         }
         opcode @ (IoOpcode::WRITE | IoOpcode::COMPARE) => {
             let (namespace, rw, bytes) = blocks(io, sqe)?;
@@ -144,23 +114,11 @@ fn plan(io: &IoQueue, sqe: &Sqe, data: RequestData) -> Result<Plan, Status> {
                 RequestData::InCapsule(buffer) if buffer.len() == bytes as usize => {
                     let data = Gather::from(buffer);
                     let operation = if compare {
-                        Operation::Compare {
-                            slba,
-                            data,
-                            fua: rw.fua,
-                        }
+                        Operation::Compare { slba, data, fua: rw.fua }
                     } else {
-                        Operation::Write {
-                            slba,
-                            data,
-                            fua: fua(&rw),
-                        }
+                        Operation::Write { slba, data, fua: fua(&rw) }
                     };
-                    Ok(Plan::Submit {
-                        namespace,
-                        operation,
-                        bytes,
-                    })
+                    Ok(Plan::Submit { namespace, operation, bytes })
                 }
                 RequestData::Remote { len } if len == bytes => Ok(Plan::Transfer(Transfer {
                     namespace,
@@ -183,14 +141,10 @@ fn plan(io: &IoQueue, sqe: &Sqe, data: RequestData) -> Result<Plan, Status> {
                 return Ok(Plan::FlushAll);
             }
             let namespace = Arc::clone(namespace(io, sqe)?);
-            Ok(Plan::Submit {
-                namespace,
-                operation: Operation::Flush,
-                bytes: 0,
-            })
+            Ok(Plan::Submit { namespace, operation: Operation::Flush, bytes: 0 })
         }
         IoOpcode::WRITE_ZEROES => {
-            let (namespace, rw) = range(io, sqe)?;
+            let (namespace, rw, _) = blocks(io, sqe)?;
             writable(namespace)?;
             no_data(&data)?;
             let operation = Operation::WriteZeroes {
@@ -199,25 +153,13 @@ fn plan(io: &IoQueue, sqe: &Sqe, data: RequestData) -> Result<Plan, Status> {
                 deallocate: rw.deallocate,
                 fua: fua(&rw),
             };
-            Ok(Plan::Submit {
-                namespace: Arc::clone(namespace),
-                operation,
-                bytes: 0,
-            })
+            Ok(Plan::Submit { namespace: Arc::clone(namespace), operation, bytes: 0 })
         }
         IoOpcode::VERIFY => {
-            let (namespace, rw) = range(io, sqe)?;
+            let (namespace, rw, _) = blocks(io, sqe)?;
             no_data(&data)?;
-            let operation = Operation::Verify {
-                slba: rw.slba,
-                blocks: rw.blocks,
-                fua: rw.fua,
-            };
-            Ok(Plan::Submit {
-                namespace: Arc::clone(namespace),
-                operation,
-                bytes: 0,
-            })
+            let operation = Operation::Verify { slba: rw.slba, blocks: rw.blocks, fua: rw.fua };
+            Ok(Plan::Submit { namespace: Arc::clone(namespace), operation, bytes: 0 })
         }
         IoOpcode::DATASET_MANAGEMENT => {
             let namespace = namespace(io, sqe)?;
@@ -234,11 +176,7 @@ fn plan(io: &IoQueue, sqe: &Sqe, data: RequestData) -> Result<Plan, Status> {
             match data {
                 RequestData::InCapsule(buffer) => {
                     let operation = deallocate(&namespace, &buffer)?;
-                    Ok(Plan::Submit {
-                        namespace,
-                        operation,
-                        bytes: 0,
-                    })
+                    Ok(Plan::Submit { namespace, operation, bytes: 0 })
                 }
                 _ => Ok(Plan::Ranges { namespace, command }),
             }
@@ -256,49 +194,32 @@ fn plan(io: &IoQueue, sqe: &Sqe, data: RequestData) -> Result<Plan, Status> {
 }
 
 fn namespace<'a>(io: &'a IoQueue, sqe: &Sqe) -> Result<&'a Arc<Namespace>, Status> {
-    io.namespaces
-        .table
-        .get(sqe.nsid())
-        .ok_or(Status::INVALID_NAMESPACE_OR_FORMAT)
+    io.namespaces.table.get(sqe.nsid()).ok_or(Status::INVALID_NAMESPACE_OR_FORMAT)
 }
 
-/// The namespace and the blocks of a command that names blocks, which all exist.
-fn range<'a>(io: &'a IoQueue, sqe: &Sqe) -> Result<(&'a Arc<Namespace>, Rw), Status> {
-    let namespace = namespace(io, sqe)?;
-    let rw = Rw::parse(sqe);
-    if rw.is_within(namespace.geometry().blocks) {
-        Ok((namespace, rw))
-    } else {
-        Err(Status::LBA_OUT_OF_RANGE)
-    }
-}
-
-/// As [`range`], of a command that moves the blocks; and how many bytes that are.
+/// The namespace, the blocks and the bytes of a command that names blocks: no more than MDTS allows (WZSL and VSL are the
+/// same, so that no command keeps this thread for long), and all of them exist.
 fn blocks<'a>(io: &'a IoQueue, sqe: &Sqe) -> Result<(&'a Arc<Namespace>, Rw, u32), Status> {
     let namespace = namespace(io, sqe)?;
+    let geometry = namespace.geometry();
+    let rw = Rw::parse(sqe);
     // At most 2^16 blocks of 2^12 bytes.
-    let bytes = Rw::parse(sqe).blocks << namespace.geometry().block_size.shift();
+    let bytes = rw.blocks << geometry.block_size.shift();
     if bytes > io.max_transfer {
         return Err(Status::INVALID_FIELD);
     }
-    let (namespace, rw) = range(io, sqe)?;
+    if !rw.is_within(geometry.blocks) {
+        return Err(Status::LBA_OUT_OF_RANGE);
+    }
     Ok((namespace, rw, bytes))
 }
 
 fn writable(namespace: &Namespace) -> Result<(), Status> {
-    if namespace.geometry().read_only {
-        Err(Status::NAMESPACE_WRITE_PROTECTED)
-    } else {
-        Ok(())
-    }
+    if namespace.geometry().read_only { Err(Status::NAMESPACE_WRITE_PROTECTED) } else { Ok(()) }
 }
 
 fn no_data(data: &RequestData) -> Result<(), Status> {
-    if data.is_empty() {
-        Ok(())
-    } else {
-        Err(Status::DATA_SGL_LENGTH_INVALID)
-    }
+    if data.is_empty() { Ok(()) } else { Err(Status::DATA_SGL_LENGTH_INVALID) }
 }
 
 /// The operation that a list of ranges asks for.
@@ -306,10 +227,7 @@ fn deallocate(namespace: &Namespace, list: &[u8]) -> Result<Operation, Status> {
     let ranges: SmallVec<[BlockRange; 1]> = list
         .chunks_exact(DatasetRange::SIZE)
         .filter_map(|bytes| DatasetRange::read_from_bytes(bytes).ok())
-        .map(|range| BlockRange {
-            slba: range.slba.get(),
-            blocks: range.length.get().into(),
-        })
+        .map(|range| BlockRange { slba: range.slba.get(), blocks: range.length.get().into() })
         .collect();
     let operation = Operation::Deallocate { ranges };
     operation.check(namespace.geometry())?;
@@ -337,27 +255,14 @@ fn submit(
         {
             let index = queue.keep(
                 tools.ops,
-                Op {
-                    request,
-                    sqe: *sqe,
-                    aborted: false,
-                    work: Work::Memory { len: bytes },
-                },
+                Op { request, sqe: *sqe, aborted: false, work: Work::Memory { len: bytes } },
             );
             queue.waiting.push_back(index);
             tools.starved.push(queue.id);
         }
         Progress::Done(outcome) => end(queue, tools, request, sqe, outcome, bytes),
         Progress::Pending => {
-            queue.keep(
-                tools.ops,
-                Op {
-                    request,
-                    sqe: *sqe,
-                    aborted: false,
-                    work: Work::Backend { bytes },
-                },
-            );
+            queue.keep(tools.ops, Op { request, sqe: *sqe, aborted: false, work: Work::Backend { bytes } });
         }
     }
 }
@@ -396,10 +301,7 @@ fn restart(queue: &mut Queue, tools: &mut Tools<'_>, index: u32) {
     };
     let Role::Io(io) = &queue.role else { return };
     let mut lender = Lender::new(&io.buffers, false);
-    match namespace
-        .backend()
-        .submit(operation, &mut lender, tools.finished.ticket(index.into()))
-    {
+    match namespace.backend().submit(operation, &mut lender, tools.finished.ticket(index.into())) {
         Progress::Done(Err(status)) if lender.starved && status.is(Status::COMMAND_INTERRUPTED) => {
             queue.waiting.push_back(index);
         }
@@ -417,20 +319,12 @@ fn restarted(io: &IoQueue, sqe: &Sqe) -> Result<(Arc<Namespace>, Operation, u32)
     match sqe.io_opcode() {
         IoOpcode::READ => {
             let (namespace, rw, bytes) = blocks(io, sqe)?;
-            let operation = Operation::Read {
-                slba: rw.slba,
-                blocks: rw.blocks,
-                fua: rw.fua,
-            };
+            let operation = Operation::Read { slba: rw.slba, blocks: rw.blocks, fua: rw.fua };
             Ok((Arc::clone(namespace), operation, bytes))
         }
         _ => {
-            let (namespace, rw) = range(io, sqe)?;
-            let operation = Operation::Verify {
-                slba: rw.slba,
-                blocks: rw.blocks,
-                fua: rw.fua,
-            };
+            let (namespace, rw, _) = blocks(io, sqe)?;
+            let operation = Operation::Verify { slba: rw.slba, blocks: rw.blocks, fua: rw.fua };
             Ok((Arc::clone(namespace), operation, 0))
         }
     }
@@ -452,15 +346,7 @@ fn fetch_ranges(
     match tools.engine.fetch(request, 0, buffer) {
         Ok(()) => {
             let work = Work::Ranges { namespace };
-            queue.keep(
-                tools.ops,
-                Op {
-                    request,
-                    sqe: *sqe,
-                    aborted: false,
-                    work,
-                },
-            );
+            queue.keep(tools.ops, Op { request, sqe: *sqe, aborted: false, work });
         }
         Err(_) => refuse(queue, tools, request, sqe, Status::DATA_TRANSFER_ERROR),
     }
@@ -474,12 +360,7 @@ pub(super) fn ranges_fetched(
     data: Buffer,
     outcome: Result<(), Status>,
 ) {
-    let Some(Op {
-        aborted,
-        work: Work::Ranges { namespace, .. },
-        ..
-    }) = tools.ops.get(index)
-    else {
+    let Some(Op { aborted, work: Work::Ranges { namespace, .. }, .. }) = tools.ops.get(index) else {
         return;
     };
     let operation = match outcome {
@@ -494,10 +375,7 @@ pub(super) fn ranges_fetched(
     drop(data);
     let Role::Io(io) = &queue.role else { return };
     let mut lender = Lender::new(&io.buffers, false);
-    match namespace
-        .backend()
-        .submit(operation, &mut lender, tools.finished.ticket(index.into()))
-    {
+    match namespace.backend().submit(operation, &mut lender, tools.finished.ticket(index.into())) {
         Progress::Done(outcome) => end_kept(queue, tools, index, outcome, 0),
         Progress::Pending => {
             if let Some(op) = tools.ops.get_mut(index) {
@@ -511,20 +389,8 @@ pub(super) fn ranges_fetched(
 fn flush_all(queue: &mut Queue, tools: &mut Tools<'_>, request: RequestId, sqe: &Sqe) {
     let Role::Io(io) = &queue.role else { return };
     let table = Arc::clone(&io.namespaces.table);
-    let work = Work::Flushes {
-        left: 0,
-        failed: None,
-        then: AfterFlush::Answer,
-    };
-    let index = queue.keep(
-        tools.ops,
-        Op {
-            request,
-            sqe: *sqe,
-            aborted: false,
-            work,
-        },
-    );
+    let work = Work::Flushes { left: 0, failed: None, then: AfterFlush::Answer };
+    let index = queue.keep(tools.ops, Op { request, sqe: *sqe, aborted: false, work });
     start_flushes(tools, index, table.iter());
     flushes_ended(queue, tools, index);
 }
@@ -535,19 +401,12 @@ pub(super) fn start_flushes<'a>(
     index: u32,
     namespaces: impl Iterator<Item = &'a Arc<Namespace>>,
 ) {
-    let Some(Op {
-        work: Work::Flushes { left, failed, .. },
-        ..
-    }) = tools.ops.get_mut(index)
-    else {
+    let Some(Op { work: Work::Flushes { left, failed, .. }, .. }) = tools.ops.get_mut(index) else {
         return;
     };
     for namespace in namespaces {
         let mut none = NoBuffers;
-        match namespace
-            .backend()
-            .submit(Operation::Flush, &mut none, tools.finished.ticket(index.into()))
-        {
+        match namespace.backend().submit(Operation::Flush, &mut none, tools.finished.ticket(index.into())) {
             Progress::Pending => *left += 1,
             Progress::Done(Ok(_)) => {}
             Progress::Done(Err(status)) => {
@@ -568,11 +427,7 @@ impl crate::backend::Buffers for NoBuffers {
 
 /// One of several flushes ended.
 pub(super) fn flushed(queue: &mut Queue, tools: &mut Tools<'_>, index: u32, outcome: Outcome) {
-    let Some(Op {
-        work: Work::Flushes { left, failed, .. },
-        ..
-    }) = tools.ops.get_mut(index)
-    else {
+    let Some(Op { work: Work::Flushes { left, failed, .. }, .. }) = tools.ops.get_mut(index) else {
         return;
     };
     *left = left.saturating_sub(1);
@@ -584,15 +439,7 @@ pub(super) fn flushed(queue: &mut Queue, tools: &mut Tools<'_>, index: u32, outc
 
 /// Does what several flushes were for, if none of them is under way any more.
 pub(super) fn flushes_ended(queue: &mut Queue, tools: &mut Tools<'_>, index: u32) {
-    let Some(Op {
-        work: Work::Flushes {
-            left: 0,
-            failed,
-            then,
-        },
-        ..
-    }) = tools.ops.get(index)
-    else {
+    let Some(Op { work: Work::Flushes { left: 0, failed, then }, .. }) = tools.ops.get(index) else {
         return;
     };
     let (failed, then) = (*failed, *then);
@@ -607,11 +454,7 @@ pub(super) fn flushes_ended(queue: &mut Queue, tools: &mut Tools<'_>, index: u32
 
 /// The one operation of a command ended.
 pub(super) fn finished(queue: &mut Queue, tools: &mut Tools<'_>, index: u32, outcome: Outcome) {
-    let Some(Op {
-        work: Work::Backend { bytes },
-        ..
-    }) = tools.ops.get(index)
-    else {
+    let Some(Op { work: Work::Backend { bytes }, .. }) = tools.ops.get(index) else {
         return;
     };
     let bytes = *bytes;
@@ -691,14 +534,7 @@ pub(super) fn refuse(
 
 /// Disconnect: the queue ends when the answer has left. Its other commands end with it, unanswered (NVMe-oF 1.1 §3.6).
 fn disconnect(queue: &mut Queue, tools: &mut Tools<'_>, request: RequestId) {
-    answer(
-        tools.engine,
-        &queue.sq,
-        request,
-        Status::SUCCESS,
-        0,
-        Gather::new(),
-    );
+    answer(tools.engine, &queue.sq, request, Status::SUCCESS, 0, Gather::new());
     queue.closing = true;
     tools.engine.close(queue.id, Close::AfterFlush);
 }

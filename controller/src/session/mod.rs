@@ -31,7 +31,7 @@ use self::{
     queue::{Connecting, Fresh, Queue, Role, answer},
 };
 use crate::{
-    association::{Address, Place},
+    association::{Address, Place, Tick},
     backend::{Finish, Finished},
     port::{Message, Port},
     server::{Server, Shared},
@@ -60,6 +60,8 @@ pub struct Session {
     zeroes: Option<View>,
     finishes: Vec<Finish>,
     draining: bool,
+    /// The tick of the current pass.
+    tick: Tick,
 }
 
 impl std::fmt::Debug for Session {
@@ -75,9 +77,7 @@ impl std::fmt::Debug for Session {
 impl Drop for Session {
     fn drop(&mut self) {
         let queues: Vec<QueueId> = self.queues.iter().flatten().map(|queue| queue.id).collect();
-        queues
-            .into_iter()
-            .for_each(|id| self.closed(id, &CloseReason::Requested));
+        queues.into_iter().for_each(|id| self.closed(id, &CloseReason::Requested));
         self.lingering.drain(..).for_each(|queue| Self::leave(&queue));
     }
 }
@@ -88,6 +88,7 @@ struct Tools<'a> {
     ops: &'a mut Ops,
     finished: &'a Finished,
     starved: &'a mut Vec<QueueId>,
+    tick: Tick,
 }
 
 impl Session {
@@ -110,6 +111,7 @@ impl Session {
             zeroes: None,
             finishes: Vec::new(),
             draining: false,
+            tick: Tick::default(),
         }
     }
 
@@ -120,17 +122,13 @@ impl Session {
         now: Instant,
         events: &mut Vec<ControllerEvent>,
     ) {
+        self.tick(now);
         for event in events.drain(..) {
             match event {
                 ControllerEvent::Command { request, sqe, data } => {
                     self.command(engine, now, request, sqe, data)
                 }
-                ControllerEvent::Fetched {
-                    request,
-                    offset,
-                    data,
-                    outcome,
-                } => {
+                ControllerEvent::Fetched { request, offset, data, outcome } => {
                     self.fetched(engine, now, request, offset, data, outcome);
                 }
                 ControllerEvent::Accepted { queue, info, .. } => self.accepted(engine, now, queue, info),
@@ -143,6 +141,7 @@ impl Session {
     /// Takes what other threads left: ends of backend operations, messages; and does what time asks for. Call it once per
     /// poll. Whether anything happened.
     pub fn advance(&mut self, engine: &mut dyn ControllerEngine, now: Instant) -> bool {
+        self.tick(now);
         let mut finishes = std::mem::take(&mut self.finishes);
         self.finished.drain(&mut finishes);
         let messages = self.port.take();
@@ -159,6 +158,12 @@ impl Session {
             self.drain_queues(engine);
         }
         worked
+    }
+
+    fn tick(&mut self, now: Instant) {
+        if let Some(&start) = self.shared.started.get() {
+            self.tick = Tick::at(now.saturating_duration_since(start));
+        }
     }
 
     /// When [`Session::advance`] wants to be called even if nothing happens.
@@ -205,11 +210,7 @@ impl Session {
         shared.accepted.fetch_add(1, Ordering::Relaxed);
         let deadline = now + options.connect_timeout;
         self.wake_at(deadline);
-        let fresh = Fresh {
-            deadline,
-            connecting: Connecting::No,
-            _place: fresh,
-        };
+        let fresh = Fresh { deadline, connecting: Connecting::No, _place: fresh };
         let slot = id.slot();
         if self.queues.len() <= slot {
             self.queues.resize_with(slot + 1, || None);
@@ -223,16 +224,13 @@ impl Session {
         engine: &'a mut dyn ControllerEngine,
         id: QueueId,
     ) -> Option<(&'a mut Queue, Tools<'a>)> {
-        let queue = self
-            .queues
-            .get_mut(id.slot())?
-            .as_deref_mut()
-            .filter(|queue| queue.id == id)?;
+        let queue = self.queues.get_mut(id.slot())?.as_deref_mut().filter(|queue| queue.id == id)?;
         let tools = Tools {
             engine,
             ops: &mut self.ops,
             finished: &self.finished,
             starved: &mut self.starved,
+            tick: self.tick,
         };
         Some((queue, tools))
     }
@@ -326,10 +324,8 @@ impl Session {
     }
 
     fn closed(&mut self, id: QueueId, reason: &CloseReason) {
-        let slot = self
-            .queues
-            .get_mut(id.slot())
-            .filter(|slot| slot.as_ref().is_some_and(|queue| queue.id == id));
+        let slot =
+            self.queues.get_mut(id.slot()).filter(|slot| slot.as_ref().is_some_and(|queue| queue.id == id));
         let Some(mut queue) = slot.and_then(Option::take) else {
             return;
         };
@@ -342,12 +338,8 @@ impl Session {
             Role::Admin(admin) => admin.association.end(&format!("the admin queue ended: {reason}")),
         }
         // All fetches have ended; what is left is with a backend, or nowhere.
-        let idle: Vec<u32> = self
-            .ops
-            .of(id)
-            .filter(|(_, op)| transfer::with_host_only(op))
-            .map(|(index, _)| index)
-            .collect();
+        let idle: Vec<u32> =
+            self.ops.of(id).filter(|(_, op)| transfer::with_host_only(op)).map(|(index, _)| index).collect();
         for index in idle {
             queue.release(&mut self.ops, index);
         }
@@ -373,21 +365,15 @@ impl Session {
             Message::Look { queue } => self.look(engine, queue),
             Message::Abort { queue, cid, reply } => {
                 let aborted = self.abort(engine, queue, cid);
-                reply.port.post(Message::Aborted {
-                    request: reply.request,
-                    aborted,
-                });
+                reply.port.post(Message::Aborted { request: reply.request, aborted });
             }
             Message::Aborted { request, aborted } => self.aborted(engine, request, aborted),
         }
     }
 
     fn close(&mut self, engine: &mut dyn ControllerEngine, id: QueueId, how: Close) {
-        let queue = self
-            .queues
-            .get_mut(id.slot())
-            .and_then(Option::as_deref_mut)
-            .filter(|queue| queue.id == id);
+        let queue =
+            self.queues.get_mut(id.slot()).and_then(Option::as_deref_mut).filter(|queue| queue.id == id);
         let Some(queue) = queue else { return };
         queue.closing = true;
         engine.close(id, how);
@@ -398,25 +384,13 @@ impl Session {
         let Some((queue, tools)) = self.parts(engine, id) else {
             return false;
         };
-        let Some(index) = tools
-            .ops
-            .of(id)
-            .find(|(_, op)| op.sqe.cid() == cid)
-            .map(|(index, _)| index)
-        else {
+        let Some(index) = tools.ops.of(id).find(|(_, op)| op.sqe.cid() == cid).map(|(index, _)| index) else {
             return false;
         };
         if let Some(at) = queue.waiting.iter().position(|&waiting| waiting == index) {
             queue.waiting.remove(at);
             if let Some(op) = queue.release(tools.ops, index) {
-                answer(
-                    tools.engine,
-                    &queue.sq,
-                    op.request,
-                    Status::ABORT_REQUESTED,
-                    0,
-                    Gather::new(),
-                );
+                answer(tools.engine, &queue.sq, op.request, Status::ABORT_REQUESTED, 0, Gather::new());
                 return true;
             }
         }
@@ -427,7 +401,14 @@ impl Session {
     }
 
     fn drain_queues(&mut self, engine: &mut dyn ControllerEngine) {
-        let idle = |queue: &&mut Box<Queue>| !queue.closing && queue.outstanding == 0;
+        let idle = |queue: &&mut Box<Queue>| {
+            let first = match &queue.role {
+                // The end of the admin queue would end the I/O queues before their answers have left.
+                Role::Admin(admin) => admin.association.lock().open_io_queues() > 0,
+                Role::Fresh(_) | Role::Io(_) => false,
+            };
+            !queue.closing && queue.outstanding == 0 && !first
+        };
         for queue in self.queues.iter_mut().flatten().filter(idle) {
             queue.closing = true;
             engine.close(queue.id, Close::AfterFlush);
@@ -440,9 +421,6 @@ impl Session {
     }
 
     fn address(&self, queue: QueueId) -> Address {
-        Address {
-            port: Arc::clone(&self.port),
-            queue,
-        }
+        Address { port: Arc::clone(&self.port), queue }
     }
 }

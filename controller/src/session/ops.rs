@@ -37,11 +37,7 @@ pub(super) enum Work {
     /// The ranges of a Dataset Management command, from the host.
     Ranges { namespace: Arc<Namespace> },
     /// Flushes of several namespaces.
-    Flushes {
-        left: usize,
-        failed: Option<Status>,
-        then: AfterFlush,
-    },
+    Flushes { left: usize, failed: Option<Status>, then: AfterFlush },
     /// The data of an admin command, or of Connect, from the host.
     AdminData,
     /// Memory: the command, whose data are this many bytes, starts again from the beginning.

@@ -28,11 +28,7 @@ pub(super) struct SubmissionQueue {
 impl SubmissionQueue {
     /// Before Connect has said how large it is: one entry, whose consumption the Connect completion will tell.
     pub(super) fn unknown() -> Self {
-        Self {
-            head: 0,
-            entries: u16::MAX,
-            flow_control: true,
-        }
+        Self { head: 0, entries: u16::MAX, flow_control: true }
     }
 
     pub(super) fn configure(&mut self, settings: &QueueSettings) {
@@ -43,11 +39,7 @@ impl SubmissionQueue {
 
     /// Takes note of a command that was taken from the queue.
     pub(super) fn consume(&mut self) {
-        self.head = if self.head.saturating_add(1) >= self.entries {
-            0
-        } else {
-            self.head + 1
-        };
+        self.head = if self.head.saturating_add(1) >= self.entries { 0 } else { self.head + 1 };
     }
 
     /// SQHD of a completion; reserved, so 0, without flow control (NVMe-oF 1.1 §2.4.1).
@@ -80,21 +72,13 @@ impl CidSet {
 
     fn set(&mut self, cid: Cid, on: bool) {
         let (word, bit) = Self::place(cid);
-        if on {
-            self.0[word] |= bit
-        } else {
-            self.0[word] &= !bit
-        }
+        if on { self.0[word] |= bit } else { self.0[word] &= !bit }
     }
 }
 
 impl std::fmt::Debug for CidSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "CidSet({})",
-            self.0.iter().map(|word| word.count_ones()).sum::<u32>()
-        )
+        write!(f, "CidSet({})", self.0.iter().map(|word| word.count_ones()).sum::<u32>())
     }
 }
 
@@ -141,12 +125,7 @@ pub(super) enum Connecting {
     /// Its data are being fetched.
     Fetching,
     /// The queue identifier is in use; asked again until it is free or the time is over.
-    Again {
-        request: RequestId,
-        sqe: Box<Sqe>,
-        data: Buffer,
-        until: Instant,
-    },
+    Again { request: RequestId, sqe: Box<Sqe>, data: Buffer, until: Instant },
 }
 
 /// The admin queue of an association.
@@ -222,10 +201,7 @@ impl Queue {
     pub(super) fn release(&mut self, ops: &mut Ops, index: u32) -> Option<Op> {
         let op = ops.remove(index)?;
         self.outstanding = self.outstanding.saturating_sub(1);
-        let slot = self
-            .by_slot
-            .get_mut(usize::from(op.request.slot))
-            .filter(|slot| **slot == index + 1);
+        let slot = self.by_slot.get_mut(usize::from(op.request.slot)).filter(|slot| **slot == index + 1);
         if let Some(slot) = slot {
             *slot = 0;
             self.cids.set(op.sqe.cid(), false);
@@ -258,10 +234,7 @@ pub(super) fn respond(engine: &mut dyn ControllerEngine, request: RequestId, cqe
     let Err(refused) = engine.respond(request, cqe, data) else {
         return;
     };
-    if matches!(
-        refused.why,
-        Misuse::UnknownQueue | Misuse::UnknownRequest | Misuse::Closing
-    ) {
+    if matches!(refused.why, Misuse::UnknownQueue | Misuse::UnknownRequest | Misuse::Closing) {
         return;
     }
     // The host waits for an answer; that the data did not suit the transport is this side's fault.

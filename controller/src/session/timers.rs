@@ -5,7 +5,12 @@ use std::time::{Duration, Instant};
 
 use nvmf_transport::{Close, ControllerEngine, QueueId};
 
-use super::{Session, connect::DUPLICATE_INTERVAL, io, queue::Role};
+use super::{
+    Session,
+    connect::DUPLICATE_INTERVAL,
+    io,
+    queue::{Queue, Role},
+};
 
 /// How often commands that wait for memory are looked at if nothing happens: a transport says nothing when it drops the
 /// data of a response.
@@ -17,8 +22,6 @@ enum Due {
     Later(Option<Instant>),
     /// The connection never sent a Connect command that was accepted.
     Unconnected,
-    /// A command came in time; look again after another period.
-    Renew,
     /// The host was silent for too long.
     Silent,
     /// The controller was not enabled in time.
@@ -85,9 +88,8 @@ impl Session {
                 continue;
             };
             let id = queue.id;
-            let next = match due(&queue.role, now) {
+            let next = match self.due(queue, now) {
                 Due::Later(next) => next,
-                Due::Renew => self.renew(id, now),
                 Due::Unconnected => {
                     tracing::info!(peer = %queue.info.peer, "no Connect in time");
                     self.close(engine, id, Close::Now);
@@ -115,37 +117,37 @@ impl Session {
         }
     }
 
+    fn due(&self, queue: &Queue, now: Instant) -> Due {
+        let admin = match &queue.role {
+            Role::Fresh(fresh) if fresh.deadline <= now => return Due::Unconnected,
+            Role::Fresh(fresh) => return Due::Later(Some(fresh.deadline)),
+            Role::Admin(admin) => admin,
+            Role::Io(_) => return Due::Later(None),
+        };
+        let Some(deadline) = admin.deadline else { return Due::Later(None) };
+        if deadline > now {
+            return Due::Later(Some(deadline));
+        }
+        if !admin.association.is_live() {
+            return Due::Disabled;
+        }
+        // NVMe Base 2.0 §3.9.2, traffic based keep alive: any command of any queue starts the timer again.
+        let renewed = self.shared.started.get().and_then(|&start| {
+            let patience = admin.patience(&self.shared.options)?;
+            Some(start + admin.association.last_traffic().end() + patience)
+        });
+        match renewed {
+            Some(renewed) if renewed > now => Due::Later(Some(renewed)),
+            _ => Due::Silent,
+        }
+    }
+
     /// Starts a new period of an admin queue's deadline.
     pub(super) fn renew(&mut self, id: QueueId, now: Instant) -> Option<Instant> {
-        let options = &self.shared.options;
-        let queue = self
-            .queues
-            .get_mut(id.slot())?
-            .as_deref_mut()
-            .filter(|queue| queue.id == id)?;
+        let shared = &self.shared;
+        let queue = self.queues.get_mut(id.slot())?.as_deref_mut().filter(|queue| queue.id == id)?;
         let admin = queue.admin_mut()?;
-        admin.arm(now, options.enable_timeout, options.discovery_timeout);
+        admin.arm(now, &shared.options);
         admin.deadline
-    }
-}
-
-fn due(role: &Role, now: Instant) -> Due {
-    match role {
-        Role::Fresh(fresh) if fresh.deadline <= now => Due::Unconnected,
-        Role::Fresh(fresh) => Due::Later(Some(fresh.deadline)),
-        Role::Admin(admin) => match admin.deadline {
-            Some(deadline) if deadline <= now => {
-                if !admin.association.is_live() {
-                    Due::Disabled
-                } else if admin.association.take_traffic() {
-                    // NVMe Base 2.0 §3.9.2, traffic based keep alive.
-                    Due::Renew
-                } else {
-                    Due::Silent
-                }
-            }
-            later => Due::Later(later),
-        },
-        Role::Io(_) => Due::Later(None),
     }
 }

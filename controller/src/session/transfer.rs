@@ -20,12 +20,7 @@ use crate::{
 pub(super) fn advance(queue: &mut Queue, tools: &mut Tools<'_>, index: u32) {
     let max_fetches = queue.info.limits.max_fetches.max(1);
     loop {
-        let Some(Op {
-            request,
-            aborted,
-            work: Work::Transfer(transfer),
-            ..
-        }) = tools.ops.get_mut(index)
+        let Some(Op { request, aborted, work: Work::Transfer(transfer), .. }) = tools.ops.get_mut(index)
         else {
             return;
         };
@@ -60,12 +55,7 @@ pub(super) fn advance(queue: &mut Queue, tools: &mut Tools<'_>, index: u32) {
 }
 
 fn end_if_done(queue: &mut Queue, tools: &mut Tools<'_>, index: u32) {
-    let Some(Op {
-        aborted,
-        work: Work::Transfer(transfer),
-        ..
-    }) = tools.ops.get(index)
-    else {
+    let Some(Op { aborted, work: Work::Transfer(transfer), .. }) = tools.ops.get(index) else {
         return;
     };
     let ended = *aborted || transfer.failed.is_some() || transfer.next == transfer.total;
@@ -90,12 +80,7 @@ pub(super) fn fetched(
     data: Buffer,
     outcome: Result<(), Status>,
 ) {
-    let Some(Op {
-        aborted,
-        work: Work::Transfer(transfer),
-        ..
-    }) = tools.ops.get_mut(index)
-    else {
+    let Some(Op { aborted, work: Work::Transfer(transfer), .. }) = tools.ops.get_mut(index) else {
         return;
     };
     transfer.fetching = transfer.fetching.saturating_sub(1);
@@ -115,10 +100,7 @@ pub(super) fn fetched(
         };
         let Role::Io(io) = &queue.role else { return };
         let mut lender = crate::buffers::Lender::new(&io.buffers, false);
-        match transfer
-            .namespace
-            .backend()
-            .submit(operation, &mut lender, tools.finished.ticket(index.into()))
+        match transfer.namespace.backend().submit(operation, &mut lender, tools.finished.ticket(index.into()))
         {
             Progress::Pending => transfer.storing += 1,
             Progress::Done(Ok(_)) => {}
@@ -132,11 +114,7 @@ pub(super) fn fetched(
 
 /// A piece was stored or compared.
 pub(super) fn stored(queue: &mut Queue, tools: &mut Tools<'_>, index: u32, outcome: Outcome) {
-    let Some(Op {
-        work: Work::Transfer(transfer),
-        ..
-    }) = tools.ops.get_mut(index)
-    else {
+    let Some(Op { work: Work::Transfer(transfer), .. }) = tools.ops.get_mut(index) else {
         return;
     };
     transfer.storing = transfer.storing.saturating_sub(1);
@@ -148,11 +126,7 @@ pub(super) fn stored(queue: &mut Queue, tools: &mut Tools<'_>, index: u32, outco
 
 /// A piece came to a queue that is closing: its buffer goes, its count too.
 pub(super) fn fetch_lost(ops: &mut Ops, index: u32) {
-    if let Some(Op {
-        work: Work::Transfer(transfer),
-        ..
-    }) = ops.get_mut(index)
-    {
+    if let Some(Op { work: Work::Transfer(transfer), .. }) = ops.get_mut(index) {
         transfer.fetching = transfer.fetching.saturating_sub(1);
     }
 }
