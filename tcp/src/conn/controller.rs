@@ -264,6 +264,7 @@ impl ControllerConn {
         // spec: TCP-IC-21
         if let Answer::Leaving(negotiated) = side.answer
             && side.link.send.is_empty()
+            && side.link.life == Life::Open
         {
             side.establish(negotiated);
         }

@@ -2,6 +2,7 @@
 
 use super::*;
 use nvmf_transport::{Close, CloseReason, ErrorKind};
+use zerocopy::IntoBytes;
 
 fn reason(events: &mut Vec<ControllerEvent>) -> CloseReason {
     match events.pop() {
@@ -67,6 +68,22 @@ fn a_peer_that_takes_no_last_word_is_left() {
         panic!()
     };
     assert_eq!(error.kind(), ErrorKind::Protocol, "the first reason is kept");
+}
+
+// test: TCP-ERR-12
+#[test]
+fn a_host_that_errs_right_after_icreq_is_left_in_time_too() {
+    let now = origin();
+    let setting = Setting::default();
+    let mut raw = Raw::new(ControllerConn::new(setting.controller_setup(), setting.controller));
+    // The second ICReq comes with the first, before the answer has left.
+    raw.send(&[setting.host.request().as_bytes(), setting.host.request().as_bytes()].concat());
+    assert_eq!(raw.conn.life(), Life::Draining);
+    raw.output();
+    assert!(!raw.conn.take_established(), "a connection that is ending never comes up");
+    assert_eq!(raw.conn.deadline(now), Some(now + PATIENCE.linger));
+    raw.conn.expire(now + PATIENCE.linger);
+    assert_eq!(raw.conn.life(), Life::Over);
 }
 
 // test: TCP-RES-03
