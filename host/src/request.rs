@@ -125,7 +125,7 @@ pub struct Done {
     pub user: u64,
     /// How it ended.
     pub result: Result<Outcome, IoError>,
-    /// The data it came with. After an error the contents mean nothing.
+    /// The data it came with. After an error the contents mean nothing; after a failure of the engine it is gone.
     pub data: Data,
 }
 

@@ -52,7 +52,7 @@ fn none_per_request() {
     let connection = connect(&transports(), &endpoint, &options, WaitPolicy::Block).unwrap();
     let (mut host, id) = (connection.host, connection.association);
     // 4 KiB in one command each; 3 MiB in several.
-    for (len, depth, rounds) in [(4096usize, 32, 4000u64), (3 << 20, 2, 40)] {
+    for (len, depth, rounds) in [(4096usize, 32, 4000u64), (3 << 20, 2, 120)] {
         let mut free: Vec<Buffer> = (0..depth).map(|_| host.memory().allocate(len).unwrap()).collect();
         let mut done: Vec<Done> = Vec::with_capacity(64);
         let (mut sent, mut ended, mut counted) = (0u64, 0u64, 0);
@@ -85,10 +85,7 @@ fn none_per_request() {
             }
         }
         let allocations = ALLOCATIONS.get() - counted;
-        assert!(
-            allocations <= rounds / 100,
-            "{allocations} allocations in {} requests of {len} bytes",
-            rounds / 2
-        );
+        // A table may still double; nothing may grow with the requests.
+        assert!(allocations <= 8, "{allocations} allocations in {} requests of {len} bytes", rounds / 2);
     }
 }

@@ -30,6 +30,15 @@ fn pattern(len: usize, seed: u32) -> Vec<u8> {
         .collect()
 }
 
+/// The other side learns of things a moment later.
+fn eventually(mut condition: impl FnMut() -> bool) {
+    let start = now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(5), "not in time");
+        thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
 #[expect(clippy::disallowed_methods, reason = "this test drives a host by itself")]
 fn now() -> Instant {
     Instant::now()
@@ -87,11 +96,19 @@ fn everything_a_client_does() {
     let batch = (0..100).map(|block| (1, Op::Read { start: block, data: client.allocate(512).unwrap() }));
     assert!(client.batch(batch).iter().all(|done| done.result.is_ok()));
 
+    // Nobody waits for these; they end all the same, and nothing else suffers.
+    drop(
+        client
+            .asynchronous()
+            .start((0..50).map(|block| (1, Op::Read { start: block, data: client.allocate(512).unwrap() }))),
+    );
+    client.flush(1).unwrap();
+
     let other = client.clone();
     client.close();
     assert_eq!(other.state(), State::Ended);
     assert!(matches!(other.flush(1), Err(ClientError::Io(IoError::Closed | IoError::Lost))));
-    assert!(serving.server().associations().is_empty(), "{:?}", serving.server().associations());
+    eventually(|| serving.server().associations().is_empty());
     serving.shutdown().unwrap();
 }
 
@@ -262,5 +279,5 @@ fn a_host_on_its_own_thread_keeps_queues_full() {
         }
     }
     host.disconnect(association, &mut Vec::new()).unwrap();
-    assert!(serving.server().associations().is_empty());
+    eventually(|| serving.server().associations().is_empty());
 }

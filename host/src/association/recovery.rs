@@ -86,7 +86,7 @@ impl Association {
         if (!was_live && error.is_final()) || self.options.controller_loss_timeout == Some(Duration::ZERO) {
             return AfterDrain::End(Some(error));
         }
-        let retry_in = self.options.reconnect_delay;
+        let retry_in = self.options.reconnect_delay.max(self.quiesce_time());
         tracing::warn!(%error, ?retry_in, "{}", if was_live { "association lost" } else { "cannot reconnect yet" });
         self.error = Some(error.clone());
         self.notice(if was_live {
@@ -95,6 +95,14 @@ impl Association {
             Notice::AttemptFailed { error, retry_in }
         });
         AfterDrain::Retry { at: now + retry_in }
+    }
+
+    /// How long the controller may go on with commands of an association that is lost (NVMe Base 2.1 §9.6, CQT). A write that
+    /// is sent again earlier could be overtaken by its own first copy.
+    fn quiesce_time(&self) -> Duration {
+        self.info
+            .as_ref()
+            .map_or(Duration::ZERO, |info| Duration::from_millis(u64::from(info.identify.cqt.get())))
     }
 
     /// Closes all queues; what is next happens when the last of them has said that it is closed.

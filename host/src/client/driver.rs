@@ -76,10 +76,11 @@ impl Bell {
     }
 
     fn answer(&self) {
-        if self.rung.load(Ordering::Acquire) {
-            // Silence first: a ring that comes in between is then heard at the next look.
+        if self.rung.load(Ordering::Relaxed) {
+            // Silence first: a ring after the swap wakes again. A ring before it is seen by the swap, and with it the message
+            // that was sent before the ring.
             self.wake.clear();
-            self.rung.store(false, Ordering::Release);
+            self.rung.swap(false, Ordering::AcqRel);
         }
     }
 }
@@ -237,27 +238,27 @@ impl Driver {
     }
 
     fn take_messages(&mut self, now: std::time::Instant) {
-        while let Some(message) = self.backlog.pop_front() {
-            if let Some(message) = self.take(message, now) {
-                self.backlog.push_front(message);
-                return;
-            }
-        }
         loop {
             match self.messages.try_recv() {
-                Ok(message) => {
-                    if let Some(message) = self.take(message, now) {
-                        return self.backlog.push_front(message);
-                    }
+                // Does not wait behind requests that wait for room.
+                Ok(Message::Close { orderly, ended }) => {
+                    self.closers.push(ended);
+                    self.host.close(self.association, orderly, now);
                 }
-                Err(mpsc::TryRecvError::Empty) => return,
+                Ok(message) => self.backlog.push_back(message),
+                Err(mpsc::TryRecvError::Empty) => break,
                 Err(mpsc::TryRecvError::Disconnected) => {
                     if !self.abandoned {
                         self.abandoned = true;
                         self.host.close(self.association, true, now);
                     }
-                    return;
+                    break;
                 }
+            }
+        }
+        while let Some(message) = self.backlog.pop_front() {
+            if let Some(message) = self.take(message, now) {
+                return self.backlog.push_front(message);
             }
         }
     }
@@ -295,10 +296,7 @@ impl Driver {
                     }
                 }
             }
-            Message::Close { orderly, ended } => {
-                self.closers.push(ended);
-                self.host.close(self.association, orderly, now);
-            }
+            Message::Close { .. } => {}
         }
         None
     }

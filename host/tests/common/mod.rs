@@ -1,5 +1,6 @@
 //! A controller of ours over TCP on loopback, and a proxy in front of it that can cut every connection.
 #![allow(dead_code, reason = "every test binary uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 use std::{
     io::{Read, Write},

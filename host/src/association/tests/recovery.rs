@@ -92,6 +92,18 @@ fn the_delay_between_attempts_is_fixed() {
 }
 
 #[test]
+fn a_controller_that_needs_time_to_give_old_commands_up_gets_it() {
+    let mut sim = Sim::new(options());
+    sim.fake.identify.cqt = 20_000.into();
+    sim.settle();
+    sim.fake.cut();
+    sim.run(Duration::from_secs(19));
+    assert_eq!(sim.association.state(), State::Reconnecting);
+    sim.run(Duration::from_secs(2));
+    assert_eq!(sim.association.state(), State::Live);
+}
+
+#[test]
 fn fast_fail_fails_held_and_new_requests_until_it_is_back() {
     let mut options = options();
     options.fast_io_fail_timeout = Some(Duration::from_secs(15));
