@@ -161,10 +161,10 @@ pub enum ConfigError {
     },
     /// There is a subsystem of that name already, or it is the discovery subsystem's.
     #[error("subsystem {0} exists already")]
-    SubsystemExists(Nqn),
+    SubsystemExists(Box<Nqn>),
     /// There is no subsystem of that name.
     #[error("there is no subsystem {0}")]
-    NoSubsystem(Nqn),
+    NoSubsystem(Box<Nqn>),
     /// The namespace identifier is in use.
     #[error("namespace {0} exists already")]
     NamespaceExists(u32),

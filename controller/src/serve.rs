@@ -112,7 +112,7 @@ pub enum ServeError {
     #[error("cannot flush namespace {nsid} of {subsystem}: {status}")]
     Flush {
         /// The subsystem.
-        subsystem: nvmf_wire::Nqn,
+        subsystem: Box<nvmf_wire::Nqn>,
         /// The namespace.
         nsid: u32,
         /// How the flush ended.
@@ -295,8 +295,10 @@ impl Serving {
         }
         self.control.stop.store(true, Ordering::Release);
         self.wakes.iter().for_each(Wake::wake);
-        let panicked =
-            self.threads.drain(..).fold(false, |panicked, thread| thread.join().is_err() || panicked);
+        let mut panicked = false;
+        for thread in self.threads.drain(..) {
+            panicked |= thread.join().is_err();
+        }
         let flushed = flush(&self.server, self.drain_timeout);
         if panicked {
             return Err(ServeError::Panicked);
@@ -330,7 +332,7 @@ fn flush(server: &Server, timeout: Duration) -> Result<(), ServeError> {
         .collect();
     let failed = |index: usize, status: Status| match all.get(index) {
         Some((subsystem, namespace)) => {
-            Err(ServeError::Flush { subsystem: *subsystem, nsid: namespace.nsid(), status })
+            Err(ServeError::Flush { subsystem: Box::new(*subsystem), nsid: namespace.nsid(), status })
         }
         None => Ok(()),
     };

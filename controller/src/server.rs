@@ -125,7 +125,7 @@ impl Server {
         {
             let mut config = self.shared.config();
             if nqn.is_discovery() || config.subsystems.contains_key(&nqn) {
-                return Err(ConfigError::SubsystemExists(nqn));
+                return Err(ConfigError::SubsystemExists(Box::new(nqn)));
             }
             config.subsystems.insert(nqn, Arc::clone(&subsystem));
         }
@@ -135,7 +135,8 @@ impl Server {
 
     /// Removes a subsystem: its associations end.
     pub fn remove_subsystem(&self, nqn: &Nqn) -> Result<Arc<Subsystem>, ConfigError> {
-        let removed = self.shared.config().subsystems.remove(nqn).ok_or(ConfigError::NoSubsystem(*nqn))?;
+        let removed =
+            self.shared.config().subsystems.remove(nqn).ok_or(ConfigError::NoSubsystem(Box::new(*nqn)))?;
         removed.associations().iter().for_each(|association| association.end("the subsystem was removed"));
         self.shared.directory_changed();
         Ok(removed)

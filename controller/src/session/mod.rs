@@ -47,7 +47,7 @@ pub struct Session {
     /// By [`QueueId::slot`].
     queues: Vec<Option<Box<Queue>>>,
     /// Queues that are gone while a backend still works for them.
-    lingering: Vec<Box<Queue>>,
+    lingering: Vec<Queue>,
     ops: Ops,
     /// Connects that are asked again.
     retries: Vec<QueueId>,
@@ -345,7 +345,7 @@ impl Session {
         }
         queue.waiting.clear();
         if queue.outstanding > 0 {
-            self.lingering.push(queue);
+            self.lingering.push(*queue);
         } else {
             Self::leave(&queue);
         }
