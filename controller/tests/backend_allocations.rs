@@ -1,4 +1,5 @@
 //! In steady state neither backend allocates per operation on the thread that submits.
+#![allow(clippy::unwrap_used, reason = "what a test cannot have it fails for")]
 #![allow(unsafe_code, reason = "a global allocator is the only way to count allocations")]
 
 use std::{
