@@ -31,6 +31,7 @@ fn digests(on: bool) -> TcpConfig {
     config
 }
 
+// test: TCP-ADR-01, TCP-QUE-01, TCP-IC-23
 #[test]
 fn commands_of_every_size_on_many_queues() {
     for on in [false, true] {

@@ -426,6 +426,7 @@ impl Side {
     }
 
     /// A command arrives, with `data_len` bytes in its capsule.
+    // spec: TCP-QUE-04, TCP-CMD-14
     #[inline]
     fn command(
         &mut self,

@@ -108,7 +108,7 @@ impl<D> Link<D> {
     }
 
     /// The peer broke the protocol: say so, then end.
-    // spec: TCP-ERR-01
+    // spec: TCP-ERR-01, TCP-ERR-03
     pub(crate) fn violated(&mut self, fault: &Fault) {
         let kind = match fault.violation {
             Violation::DigestRequired { .. } => ErrorKind::Incompatible,
@@ -201,6 +201,7 @@ impl<D> Link<D> {
     }
 
     /// The socket takes nothing at the moment.
+    // spec: TCP-RES-03
     pub(crate) fn note_blocked(&mut self) {
         if self.stall == Timer::Off {
             self.stall = Timer::Starting(self.patience.stall);

@@ -15,11 +15,18 @@ use crate::{
 /// Payload longer than this, still missing, is received directly; less is copied, which costs less than a second slice.
 pub(crate) const DIRECT: usize = 16 * 1024;
 
+/// Payload that makes long payload likely to follow.
+const BULK: usize = 2 * DIRECT;
+
+/// What is received behind long payload, and while more of it is expected: enough for the next header, and so little that
+/// the payload behind that header is received directly as well.
+const BEHIND: usize = 4096;
+
 /// The longest run of bytes that cannot be dealt with before its end: PDO, which ends header and padding, is one byte.
 const CARRY: usize = 256;
 
 /// The least scratch memory that works; far more is needed for speed.
-pub const SCRATCH_MIN: usize = 4096;
+pub const SCRATCH_MIN: usize = BEHIND;
 
 /// What a role makes of PDUs.
 pub(crate) trait Protocol {
@@ -73,6 +80,8 @@ pub(crate) struct Receive {
     carried: usize,
     state: State,
     crc: Crc32c,
+    /// The last payload was long, so the next may be.
+    bulk: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +106,7 @@ struct Payload {
 
 impl Receive {
     pub(crate) fn new() -> Self {
-        Self { carry: [0; CARRY], carried: 0, state: State::Header, crc: Crc32c::new() }
+        Self { carry: [0; CARRY], carried: 0, state: State::Header, crc: Crc32c::new(), bulk: false }
     }
 
     /// Whether a PDU has begun and not ended.
@@ -110,7 +119,8 @@ impl Receive {
         &self.carry[..self.carried]
     }
 
-    /// Where the next bytes belong, in order. The same `scratch`, unchanged, goes into [`received`](Self::received).
+    /// Where the next bytes belong, in order. The same `scratch`, unchanged, goes into [`received`](Self::received); it is
+    /// at least [`SCRATCH_MIN`] long.
     #[inline]
     pub(crate) fn targets<'a>(
         &mut self,
@@ -123,13 +133,15 @@ impl Receive {
                 && let Some(room) = sink().and_then(|sink| sink.get_mut(payload.done..))
             {
                 payload.direct = true;
-                return [room, scratch];
+                let behind = if self.bulk { BEHIND } else { scratch.len() };
+                return [room, &mut scratch[..behind]];
             }
             return [&mut [], scratch];
         }
-        let (carry, rest) = scratch.split_at_mut(self.carried.min(scratch.len()));
-        carry.copy_from_slice(&self.carry[..carry.len()]);
-        [&mut [], rest]
+        let (carry, rest) = scratch.split_at_mut(self.carried);
+        carry.copy_from_slice(&self.carry[..self.carried]);
+        let room = if self.bulk { BEHIND - self.carried } else { rest.len() };
+        [&mut [], &mut rest[..room]]
     }
 
     /// Deals with the `n` bytes that were received into the targets, as far as they go.
@@ -194,6 +206,7 @@ impl Receive {
                         self.crc = Crc32c::new();
                     }
                     let left = layout.data_len() as usize;
+                    self.bulk = left > BULK;
                     self.state = State::Data(Payload { done: 0, left, check, direct: false });
                 }
                 Ok(match flow {

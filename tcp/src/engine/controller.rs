@@ -247,7 +247,7 @@ impl ControllerEngine for TcpControllerEngine {
 
     fn poll(&mut self, now: Instant, events: &mut Vec<ControllerEvent>) -> Result<(), Error> {
         self.wake_listeners(now);
-        self.core.poll(now, events, |_, _| {})?;
+        self.core.poll(now, events, |_, _, _| {})?;
         while let Some(listener) = self.core.take_ready() {
             self.accept(listener, now);
         }

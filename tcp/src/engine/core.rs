@@ -31,8 +31,8 @@ const BUSY: u16 = 256;
 const PASSES_BETWEEN_POLLS: u32 = 8;
 
 /// Tokens of the poller: queues by slot, and with a bit above that whatever the role adds, and accelerators.
-const ROLE_TOKEN: u64 = 1 << 62;
-pub(super) const DATAPATH_TOKEN: u64 = 1 << 63;
+const ROLE_TOKEN: u32 = 1 << 30;
+pub(super) const DATAPATH_TOKEN: u32 = 1 << 31;
 
 pub(super) struct Core<C: Connection> {
     pub(super) config: Arc<TcpConfig>,
@@ -45,7 +45,7 @@ pub(super) struct Core<C: Connection> {
     doing: Vec<QueueId>,
     ready: Vec<Ready>,
     /// Tokens of the role that were ready in this pass.
-    role_ready: Vec<u64>,
+    role_ready: Vec<u32>,
     /// Queues that an accelerator carries.
     pub(super) taken: Vec<QueueId>,
     /// No later than the earliest deadline of any queue.
@@ -55,6 +55,8 @@ pub(super) struct Core<C: Connection> {
     last_poll: Instant,
 }
 
+/// One connection, which is one queue.
+// spec: TCP-QUE-01
 pub(super) struct Entry<C: Connection> {
     pub(super) path: Path<C>,
     pub(super) limits: Limits,
@@ -124,7 +126,7 @@ impl<C: Connection> Core<C> {
             busy: 0,
         });
         if let Some(Entry { path: Path::Software(stream), .. }) = self.queues.get(queue)
-            && let Err(error) = self.poller.add(&stream.socket, queue.slot() as u64, interest)
+            && let Err(error) = self.poller.add(&stream.socket, queue.slot() as u32, interest)
         {
             self.queues.remove(queue);
             return Err(Error::from_io(Stage::Setup, "cannot watch a socket", error.into()));
@@ -136,7 +138,7 @@ impl<C: Connection> Core<C> {
     /// Watches something of the role's own; [`take_ready`](Self::take_ready) reports it by `token`.
     pub(super) fn watch(&self, fd: BorrowedFd<'_>, token: u32) -> Result<(), Error> {
         self.poller
-            .add(fd, ROLE_TOKEN | u64::from(token), Interest::Read)
+            .add(fd, ROLE_TOKEN | token, Interest::Read)
             .map_err(|e| Error::from_io(Stage::Setup, "cannot watch a socket", e.into()))
     }
 
@@ -148,7 +150,7 @@ impl<C: Connection> Core<C> {
 
     /// One of the role's tokens that was ready in this pass.
     pub(super) fn take_ready(&mut self) -> Option<u32> {
-        self.role_ready.pop().map(|token| token as u32)
+        self.role_ready.pop()
     }
 
     /// Looks at a queue in the next pass.
@@ -208,7 +210,7 @@ impl<C: Connection> Core<C> {
         &mut self,
         now: Instant,
         events: &mut Vec<C::Event>,
-        mut connected: impl FnMut(&mut Entry<C>, Option<&dyn Accelerator>),
+        connected: fn(&mut Entry<C>, &TcpConfig, Option<&dyn Accelerator>),
     ) -> Result<(), Error> {
         self.last_poll = now;
         self.work_off(now, events);
@@ -217,7 +219,7 @@ impl<C: Connection> Core<C> {
             let mut ready = std::mem::take(&mut self.ready);
             let polled = self.poller.ready(&mut ready);
             for ready in ready.drain(..) {
-                self.deal_with(ready, now, events, &mut connected);
+                self.deal_with(ready, now, events, connected);
             }
             self.ready = ready;
             polled.map_err(|e| {
@@ -299,7 +301,7 @@ impl<C: Connection> Core<C> {
         ready: Ready,
         now: Instant,
         events: &mut Vec<C::Event>,
-        connected: &mut impl FnMut(&mut Entry<C>, Option<&dyn Accelerator>),
+        connected: fn(&mut Entry<C>, &TcpConfig, Option<&dyn Accelerator>),
     ) {
         if ready.token & DATAPATH_TOKEN != 0 {
             // All data paths are polled in every pass.
@@ -317,7 +319,7 @@ impl<C: Connection> Core<C> {
         };
         if entry.connecting {
             if ready.write {
-                connected(entry, self.accelerator.as_deref());
+                connected(entry, &self.config, self.accelerator.as_deref());
                 self.touch(queue);
             }
             return;
@@ -366,7 +368,7 @@ impl<C: Connection> Core<C> {
         if interest != entry.interest {
             entry.interest = interest;
             // Cannot fail for a socket that is watched.
-            let _ = self.poller.modify(&stream.socket, queue.slot() as u64, interest);
+            let _ = self.poller.modify(&stream.socket, queue.slot() as u32, interest);
         }
         if stream.conn.has_output() && !stream.blocked && !entry.connecting {
             self.touch(queue);
@@ -400,6 +402,7 @@ impl<C: Connection> Core<C> {
     }
 
     /// A queue ends: everything outstanding goes back, then the reason.
+    // spec: TCP-ERR-17, TCP-ERR-18, TCP-RES-02
     #[cold]
     fn end(&mut self, queue: QueueId, events: &mut Vec<C::Event>) {
         let Some(Entry { path: Path::Software(mut stream), announced, .. }) = self.queues.remove(queue)

@@ -105,7 +105,7 @@ impl<C: Connection> Core<C> {
         let Stream { socket, conn, peer, .. } = stream;
         match C::claim(accelerator, Handover { socket, negotiated, setup: conn.setup() }) {
             Claim::Taken(datapath) => {
-                let token = DATAPATH_TOKEN | queue.slot() as u64;
+                let token = DATAPATH_TOKEN | queue.slot() as u32;
                 if let Err(error) = self.poller.add(datapath.wait_handle(), token, Interest::Read) {
                     return Outcome::lost(
                         conn,
@@ -118,7 +118,7 @@ impl<C: Connection> Core<C> {
                 Outcome::Taken
             }
             Claim::Declined { given_back, because } => {
-                if let Err(error) = self.poller.add(&given_back.socket, queue.slot() as u64, Interest::Read) {
+                if let Err(error) = self.poller.add(&given_back.socket, queue.slot() as u32, Interest::Read) {
                     return Outcome::lost(
                         conn,
                         Error::from_io(Stage::Setup, "cannot watch a socket", error.into()),

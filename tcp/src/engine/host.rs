@@ -105,14 +105,13 @@ impl HostEngine for TcpHostEngine {
     }
 
     fn poll(&mut self, now: Instant, events: &mut Vec<HostEvent>) -> Result<(), Error> {
-        let config = Arc::clone(&self.core.config);
-        self.core.poll(now, events, |entry, accelerator| connected(entry, accelerator, &config))
+        self.core.poll(now, events, connected)
     }
 }
 
 /// Connecting has ended: negotiates, or gives up.
 #[cold]
-fn connected(entry: &mut Entry<HostConn>, accelerator: Option<&dyn Accelerator>, config: &TcpConfig) {
+fn connected(entry: &mut Entry<HostConn>, config: &TcpConfig, accelerator: Option<&dyn Accelerator>) {
     let Path::Software(stream) = &mut entry.path else {
         return;
     };

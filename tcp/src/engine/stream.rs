@@ -15,7 +15,7 @@ use super::{Connection, socket};
 use crate::conn::{Life, Slices};
 
 /// Reads of one connection in one pass, so that none starves the others.
-const READS: usize = 4;
+const READS: usize = 8;
 
 #[derive(Debug)]
 pub(crate) struct Stream<C> {

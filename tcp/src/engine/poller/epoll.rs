@@ -1,6 +1,4 @@
-//! Which sockets are ready: epoll on Linux. The one file that another system replaces (kqueue on FreeBSD).
-//!
-//! Level-triggered, so that work left for the next pass is reported again and nothing is ever forgotten.
+//! epoll, for Linux.
 
 use std::{
     mem::MaybeUninit,
@@ -15,24 +13,7 @@ use rustix::{
     io,
 };
 
-/// Sockets reported by one call.
-const BATCH: usize = 128;
-
-/// What to be told about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Interest {
-    Read,
-    Write,
-    Both,
-}
-
-/// A socket that is ready, by the token it was added with. An error counts as both.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ready {
-    pub(crate) token: u64,
-    pub(crate) read: bool,
-    pub(crate) write: bool,
-}
+use super::{BATCH, Interest, Ready};
 
 #[derive(Debug)]
 pub(crate) struct Poller {
@@ -48,12 +29,12 @@ impl Poller {
         self.epoll.as_fd()
     }
 
-    pub(crate) fn add(&self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
-        epoll::add(&self.epoll, fd, EventData::new_u64(token), flags(interest))
+    pub(crate) fn add(&self, fd: impl AsFd, token: u32, interest: Interest) -> io::Result<()> {
+        epoll::add(&self.epoll, fd, EventData::new_u64(token.into()), flags(interest))
     }
 
-    pub(crate) fn modify(&self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
-        epoll::modify(&self.epoll, fd, EventData::new_u64(token), flags(interest))
+    pub(crate) fn modify(&self, fd: impl AsFd, token: u32, interest: Interest) -> io::Result<()> {
+        epoll::modify(&self.epoll, fd, EventData::new_u64(token.into()), flags(interest))
     }
 
     pub(crate) fn remove(&self, fd: impl AsFd) -> io::Result<()> {
@@ -71,7 +52,7 @@ impl Poller {
             let (flags, data) = (event.flags, event.data);
             let both = flags.intersects(EventFlags::ERR | EventFlags::HUP);
             Ready {
-                token: data.u64(),
+                token: data.u64() as u32,
                 read: both || flags.contains(EventFlags::IN),
                 write: both || flags.contains(EventFlags::OUT),
             }
