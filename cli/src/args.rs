@@ -28,13 +28,14 @@ const ABOUT: &str = "NVMe over Fabrics in user space: serve, discover, read, wri
 const URIS: &str = "\
 URIs:
   nvme+tcp://HOST[:PORT][/NQN][?nsid=N]   NVMe/TCP
-  nvme://HOST[:PORT][/NQN][?nsid=N]       any wire: selection chooses, see `nvmf transports`
-  HOST is a name, an IPv4 address, or an IPv6 address in brackets, with its scope where it has one:
-  192.0.2.7, [2001:db8::7], [fe80::7%eth0]. PORT is 4420 (8009 for discovery) unless given. Without an NQN the
-  controller is asked which subsystems it has, and the only one is used.
+  nvme://HOST[:PORT][/NQN][?nsid=N]       any wire: selection chooses
+  HOST is a name, an IPv4 address, or an IPv6 address in brackets, with its
+  scope where it has one: 192.0.2.7, [2001:db8::7], [fe80::7%eth0]. PORT is
+  4420 (8009 for discovery) unless given. Without an NQN the controller is
+  asked which subsystems it has, and the only one is used.
 
 Examples:
-  nvmf demo                                            see it work, with nothing set up
+  nvmf demo                                           see it work, with nothing set up
   nvmf serve --file disk.img                           serve an image on 127.0.0.1:4420
   nvmf discover nvme+tcp://127.0.0.1:4420              what is served there
   nvmf copy nvme+tcp://127.0.0.1:4420/NQN backup.img   copy a namespace to a file

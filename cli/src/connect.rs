@@ -161,16 +161,22 @@ fn explain(error: ConnectError, uri: &Uri, options: &Options) -> Failure {
     let failure = Failure::from(error);
     match kind {
         ConnectErrorKind::UnknownSubsystem => failure
-            .note(format!("asked for {}", options.subnqn))
-            .hint(format!("nvmf discover {there}   lists the subsystems")),
-        ConnectErrorKind::InvalidHost => failure.note(format!("this host is {}", options.host.nqn)).hint(format!(
-            "let it in at the controller (nvmf serve --allow-host {}), or say --hostnqn with a name that is allowed",
-            options.host.nqn
-        )),
+            .message(format!("{there} has no subsystem {}", options.subnqn))
+            .hint(format!("nvmf discover {there}   lists its subsystems")),
+        ConnectErrorKind::InvalidHost => failure
+            .message(format!("{there} does not let host {} use subsystem {}", options.host.nqn, options.subnqn))
+            .hint(format!(
+                "let it in at the controller (nvmf serve --allow-host {}), or say --hostnqn with a name that is allowed",
+                options.host.nqn
+            )),
         ConnectErrorKind::Refused => failure.hint(format!(
             "nothing listens at {there}: check that the controller runs, and the port ({IO_PORT} for subsystems, \
              {DISCOVERY_PORT} for discovery)"
         )),
+        ConnectErrorKind::PeerReported => failure.hint(
+            "the controller does not take our parameters; it may insist on digests: try --header-digest and --data-digest, \
+             and without --pda",
+        ),
         ConnectErrorKind::InvalidOptions => failure.hint("correct the option of that name; see --help"),
         _ => failure,
     }

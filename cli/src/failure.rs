@@ -147,6 +147,13 @@ impl Failure {
         self
     }
 
+    /// Says it in other words.
+    #[must_use]
+    pub(crate) fn message(mut self, message: impl Into<String>) -> Self {
+        self.inner.message = message.into();
+        self
+    }
+
     /// What to try.
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {

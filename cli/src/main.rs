@@ -44,7 +44,6 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let json = cli.global.json;
-    tracing::debug!(command = cli.command.name(), "starting");
     match log_to_stderr(&cli.global).and_then(|()| run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -55,6 +54,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
+    tracing::debug!(command = cli.command.name(), version = env!("CARGO_PKG_VERSION"), "starting");
     let output = Output { json: cli.global.json, quiet: cli.global.quiet };
     match cli.command {
         Command::Serve(args) => serve::serve(*args, output),

@@ -87,7 +87,7 @@ impl Drop for Progress {
 fn bar(what: &'static str, total: Option<u64>) -> ProgressBar {
     let template = match total {
         Some(_) => {
-            "{prefix:>8} [{bar:32}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} eta {eta}"
+            "{prefix:>8} [{bar:24}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} eta {eta}"
         }
         None => "{prefix:>8} {spinner} {binary_bytes} {binary_bytes_per_sec}",
     };

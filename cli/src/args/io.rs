@@ -77,7 +77,7 @@ pub(crate) struct WriteArgs {
 #[derive(Clone, Debug)]
 pub(crate) enum CopyEnd {
     /// A namespace.
-    Namespace(Uri),
+    Namespace(Box<Uri>),
     /// A file or a block device.
     File(PathBuf),
 }
@@ -87,7 +87,9 @@ impl std::str::FromStr for CopyEnd {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if text.contains("://") {
-            text.parse().map(Self::Namespace).map_err(|e: crate::uri::UriError| e.to_string())
+            text.parse()
+                .map(|uri| Self::Namespace(Box::new(uri)))
+                .map_err(|e: crate::uri::UriError| e.to_string())
         } else {
             Ok(Self::File(PathBuf::from(text)))
         }

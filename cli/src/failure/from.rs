@@ -73,10 +73,16 @@ impl From<IoError> for Failure {
             IoError::OutOfRange | IoError::Unaligned => Code::OutOfRange,
             _ => Code::Command,
         };
-        let failure = Self::new(code, "command", error.to_string()).named(error.code()).hint(error.hint());
-        match error {
-            IoError::Status(status) => failure.status(PeerStatus { status, fabrics: false, field: None }),
-            _ => failure,
+        let (message, status) = match error {
+            IoError::Status(status) => {
+                ("the controller ended a command with an error".to_owned(), Some(status))
+            }
+            _ => (error.to_string(), None),
+        };
+        let failure = Self::new(code, "command", message).named(error.code()).hint(error.hint());
+        match status {
+            Some(status) => failure.status(PeerStatus { status, fabrics: false, field: None }),
+            None => failure,
         }
     }
 }
@@ -98,9 +104,9 @@ impl From<TransportError> for Failure {
             _ => (Code::Setup, "see the message of the operating system"),
         };
         let failure = Self::new(code, error.stage().to_string(), error.detail().to_owned()).hint(hint);
-        match std::error::Error::source(&error) {
-            Some(source) => failure.note(source.to_string()),
-            None => failure,
+        match std::error::Error::source(&error).map(ToString::to_string) {
+            Some(cause) if !error.detail().contains(&cause) => failure.note(cause),
+            _ => failure,
         }
     }
 }

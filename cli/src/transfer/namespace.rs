@@ -89,7 +89,11 @@ impl End for NamespaceSource<'_> {
         for ended in self.done.drain(..) {
             let Some(pending) = self.table.remove(ended.user) else { continue };
             if let Err(error) = ended.result {
-                return Err(self.disk.failure(error));
+                let from = self.base + pending.at;
+                return Err(self
+                    .disk
+                    .failure(error)
+                    .note(format!("reading {} bytes at byte {from}", pending.len)));
             }
             let data = ended.data.into_buffer().ok_or_else(without_data)?;
             let Pending { at, len, piece, skip } = pending;
@@ -210,7 +214,11 @@ impl End for NamespaceSink<'_> {
         for ended in self.done.drain(..) {
             let Some(pending) = self.table.remove(ended.user) else { continue };
             if let Err(error) = ended.result {
-                return Err(self.disk.failure(error));
+                let from = self.how.base + pending.at;
+                return Err(self
+                    .disk
+                    .failure(error)
+                    .note(format!("writing {} bytes at byte {from}", pending.len)));
             }
             let data = match (pending.piece, ended.data.into_buffer()) {
                 (Some(piece), spare) => {
