@@ -8,7 +8,7 @@ use std::{collections::VecDeque, num::NonZeroU32};
 use nvmf_transport::{Buffer, CommandSlots, ControllerEvent, Misuse, Refused, RequestId, View};
 use nvmf_wire::{Cid, Status};
 
-use super::{controller::Slot, link::Link};
+use super::{link::Link, slots::Slot};
 use crate::pdu::{H2cData, Violation};
 
 /// Where the commands are that fetches belong to.

@@ -12,12 +12,15 @@
 //! `send.rs` is the output queue, `link.rs` what both roles share. Absent: what a command means.
 
 mod controller;
+mod controller_commands;
 mod fetch;
 mod host;
+mod host_commands;
 mod link;
 mod negotiate;
 mod receive;
 mod send;
+mod slots;
 
 pub use controller::{ControllerConn, ControllerSetup};
 pub use host::{HostConn, HostSetup};

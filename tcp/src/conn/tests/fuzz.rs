@@ -100,7 +100,7 @@ fn setting(digests: u8, alignment: u8) -> Setting {
 
 // test: TCP-RES-01, TCP-RES-02, TCP-RES-04
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn arbitrary_bytes(bytes in prop::collection::vec(any::<u8>(), 0..600), piece in 1usize..700, negotiated: bool) {

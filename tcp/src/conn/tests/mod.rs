@@ -5,6 +5,7 @@
 
 mod controller_faults;
 mod data;
+mod fetch_faults;
 mod fuzz;
 mod host_faults;
 mod life;
