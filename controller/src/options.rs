@@ -43,7 +43,7 @@ impl Default for ServerOptions {
             discovery_timeout: Duration::from_secs(120),
             max_admin_entries: 128,
             memory: 1 << 30,
-            queue_memory: 4 << 20,
+            queue_memory: 8 << 20,
         }
     }
 }

@@ -76,16 +76,17 @@ impl Events {
         }
     }
 
-    /// Notes that an event happened; whether there is something to report now.
+    /// Notes that an event happened; whether there is something to report that there was not before.
     pub(crate) fn raise(&mut self, event: Event) -> bool {
         if !self.is_enabled(event) || self.reported & event.bit() != 0 {
             return false;
         }
+        let news = self.pending & event.bit() == 0;
         self.pending |= event.bit();
-        true
+        news
     }
 
-    /// Notes that a namespace changed; whether there is something to report now.
+    /// Notes that a namespace changed; whether there is something to report that there was not before.
     pub(crate) fn namespace_changed(&mut self, nsid: u32) -> bool {
         if self.changed.len() < LIST || self.changed.contains(&nsid) {
             self.changed.insert(nsid);

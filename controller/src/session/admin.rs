@@ -11,7 +11,7 @@ use nvmf_wire::{
 };
 
 use super::{
-    Session, Tools, io,
+    Session, Tools, flush, io,
     ops::{AfterFlush, Op, Work},
     queue::{Queue, Role, answer},
 };
@@ -380,8 +380,8 @@ fn advance_shutdown(queue: &mut Queue, tools: &mut Tools<'_>) {
     let work = Work::Flushes { left: 0, failed: None, then: AfterFlush::Shutdown };
     let op = Op { request, sqe: Sqe::default().with_cid(Cid::NONE), aborted: false, work };
     let index = queue.keep_silent(tools.ops, op);
-    io::start_flushes(tools, index, namespaces.iter());
-    io::flushes_ended(queue, tools, index);
+    flush::start(tools, index, namespaces.iter());
+    flush::ended(queue, tools, index);
 }
 
 /// The flushes of a shutdown have ended.

@@ -1,48 +1,28 @@
-//! Commands of I/O queues: checks in the order namespace, size, range, data; then the backend (NVM Command Set 1.0 §3.2).
+//! Commands of I/O queues: run what [`plan`](super::plan) says, and answer.
 //!
-//! No lock is taken and nothing allocated for a command that its backend ends at once. Fused operations are refused
-//! (FUSES is 0); so is every command that is not in the Commands Supported and Effects log page.
+//! No lock is taken and nothing allocated for a command that its backend ends at once.
 
 use std::sync::Arc;
 
 use nvmf_transport::{Buffer, Close, Gather, RequestData, RequestId};
 use nvmf_wire::{
-    FabricsType, IoOpcode, Sqe, Status,
-    fabrics::Disconnect,
-    io::{DatasetManagement, DatasetRange, Rw},
-    sqe::{Fuse, NSID_BROADCAST, Psdt},
+    IoOpcode, Sqe, Status,
+    io::{DatasetManagement, Rw},
 };
-use smallvec::SmallVec;
-use zerocopy::FromBytes;
 
 use super::{
-    Tools,
-    ops::{AfterFlush, Op, Transfer, Work},
-    queue::{IoQueue, Queue, Role, answer},
+    Tools, flush,
+    ops::{Op, Transfer, Work},
+    plan::{self, Plan},
+    queue::{Queue, Role, answer},
     transfer,
 };
 use crate::{
-    backend::{BlockRange, Operation, Outcome, Progress},
+    backend::{Operation, Outcome, Progress},
     buffers::Lender,
     counters::QueueCounters,
     namespace::Namespace,
 };
-
-/// What a command comes down to.
-enum Plan {
-    /// An operation of one namespace, that moves this many bytes.
-    Submit { namespace: Arc<Namespace>, operation: Operation, bytes: u32 },
-    /// A write or compare whose data stay with the host.
-    Transfer(Transfer),
-    /// A Dataset Management command whose ranges stay with the host.
-    Ranges { namespace: Arc<Namespace>, command: DatasetManagement },
-    /// A flush of all namespaces.
-    FlushAll,
-    /// Nothing is left to do.
-    Nothing,
-    /// The queue ends.
-    Disconnect,
-}
 
 /// Runs a command.
 pub(super) fn command(
@@ -62,7 +42,7 @@ pub(super) fn command(
         return refuse(queue, tools, request, sqe, Status::ABORTED_SQ_DELETION);
     }
     io.subsystem.namespaces.refresh(&mut io.namespaces);
-    match plan(io, sqe, data) {
+    match plan::plan(io, sqe, data) {
         Ok(Plan::Submit { namespace, operation, bytes }) => {
             submit(queue, tools, request, sqe, &namespace, operation, bytes);
         }
@@ -79,159 +59,11 @@ pub(super) fn command(
         Ok(Plan::Ranges { namespace, command }) => {
             fetch_ranges(queue, tools, request, sqe, namespace, command)
         }
-        Ok(Plan::FlushAll) => flush_all(queue, tools, request, sqe),
+        Ok(Plan::FlushAll) => flush::all(queue, tools, request, sqe),
         Ok(Plan::Nothing) => end(queue, tools, request, sqe, Ok(Gather::new()), 0),
         Ok(Plan::Disconnect) => disconnect(queue, tools, request),
         Err(status) => refuse(queue, tools, request, sqe, status.with_dnr()),
     }
-}
-
-fn plan(io: &IoQueue, sqe: &Sqe, data: RequestData) -> Result<Plan, Status> {
-    if sqe.fuse() != Fuse::NORMAL || sqe.psdt() == Psdt::PRP {
-        return Err(Status::INVALID_FIELD);
-    }
-    let fua = |rw: &Rw| rw.fua || io.association.write_through();
-    match sqe.io_opcode() {
-        IoOpcode::READ => {
-            let (namespace, rw, bytes) = blocks(io, sqe)?;
-            match data {
-                RequestData::Remote { len } if len == bytes => {}
-                // Data to be sent cannot go into the capsule they would have come from.
-                RequestData::InCapsule(_) => return Err(Status::INVALID_FIELD),
-                _ => return Err(Status::DATA_SGL_LENGTH_INVALID),
-            }
-            let operation = Operation::Read { slba: rw.slba, blocks: rw.blocks, fua: rw.fua };
-            Ok(Plan::Submit { namespace: Arc::clone(namespace), operation, bytes })
-        }
-        opcode @ (IoOpcode::WRITE | IoOpcode::COMPARE) => {
-            let (namespace, rw, bytes) = blocks(io, sqe)?;
-            let compare = opcode == IoOpcode::COMPARE;
-            if !compare {
-                writable(namespace)?;
-            }
-            let (namespace, slba) = (Arc::clone(namespace), rw.slba);
-            match data {
-                RequestData::InCapsule(buffer) if buffer.len() == bytes as usize => {
-                    let data = Gather::from(buffer);
-                    let operation = if compare {
-                        Operation::Compare { slba, data, fua: rw.fua }
-                    } else {
-                        Operation::Write { slba, data, fua: fua(&rw) }
-                    };
-                    Ok(Plan::Submit { namespace, operation, bytes })
-                }
-                RequestData::Remote { len } if len == bytes => Ok(Plan::Transfer(Transfer {
-                    namespace,
-                    slba,
-                    total: bytes,
-                    fua: if compare { rw.fua } else { fua(&rw) },
-                    compare,
-                    next: 0,
-                    fetching: 0,
-                    storing: 0,
-                    waiting: false,
-                    failed: None,
-                })),
-                _ => Err(Status::DATA_SGL_LENGTH_INVALID),
-            }
-        }
-        IoOpcode::FLUSH => {
-            no_data(&data)?;
-            if sqe.nsid() == NSID_BROADCAST {
-                return Ok(Plan::FlushAll);
-            }
-            let namespace = Arc::clone(namespace(io, sqe)?);
-            Ok(Plan::Submit { namespace, operation: Operation::Flush, bytes: 0 })
-        }
-        IoOpcode::WRITE_ZEROES => {
-            let (namespace, rw, _) = blocks(io, sqe)?;
-            writable(namespace)?;
-            no_data(&data)?;
-            let operation = Operation::WriteZeroes {
-                slba: rw.slba,
-                blocks: rw.blocks,
-                deallocate: rw.deallocate,
-                fua: fua(&rw),
-            };
-            Ok(Plan::Submit { namespace: Arc::clone(namespace), operation, bytes: 0 })
-        }
-        IoOpcode::VERIFY => {
-            let (namespace, rw, _) = blocks(io, sqe)?;
-            no_data(&data)?;
-            let operation = Operation::Verify { slba: rw.slba, blocks: rw.blocks, fua: rw.fua };
-            Ok(Plan::Submit { namespace: Arc::clone(namespace), operation, bytes: 0 })
-        }
-        IoOpcode::DATASET_MANAGEMENT => {
-            let namespace = namespace(io, sqe)?;
-            let command = DatasetManagement::parse(sqe);
-            if data.len() != command.data_length() {
-                return Err(Status::DATA_SGL_LENGTH_INVALID);
-            }
-            if !command.attributes.deallocate() {
-                // The other attributes are hints (NVM Command Set 1.0 §3.2.3).
-                return Ok(Plan::Nothing);
-            }
-            writable(namespace)?;
-            let namespace = Arc::clone(namespace);
-            match data {
-                RequestData::InCapsule(buffer) => {
-                    let operation = deallocate(&namespace, &buffer)?;
-                    Ok(Plan::Submit { namespace, operation, bytes: 0 })
-                }
-                _ => Ok(Plan::Ranges { namespace, command }),
-            }
-        }
-        IoOpcode::FABRICS => match sqe.fctype() {
-            Some(FabricsType::CONNECT) => Err(Status::COMMAND_SEQUENCE_ERROR),
-            Some(FabricsType::DISCONNECT) if Disconnect::parse(sqe).recfmt != 0 => {
-                Err(Status::CONNECT_INCOMPATIBLE_FORMAT)
-            }
-            Some(FabricsType::DISCONNECT) => Ok(Plan::Disconnect),
-            _ => Err(Status::INVALID_OPCODE),
-        },
-        _ => Err(Status::INVALID_OPCODE),
-    }
-}
-
-fn namespace<'a>(io: &'a IoQueue, sqe: &Sqe) -> Result<&'a Arc<Namespace>, Status> {
-    io.namespaces.table.get(sqe.nsid()).ok_or(Status::INVALID_NAMESPACE_OR_FORMAT)
-}
-
-/// The namespace, the blocks and the bytes of a command that names blocks: no more than MDTS allows (WZSL and VSL are the
-/// same, so that no command keeps this thread for long), and all of them exist.
-fn blocks<'a>(io: &'a IoQueue, sqe: &Sqe) -> Result<(&'a Arc<Namespace>, Rw, u32), Status> {
-    let namespace = namespace(io, sqe)?;
-    let geometry = namespace.geometry();
-    let rw = Rw::parse(sqe);
-    // At most 2^16 blocks of 2^12 bytes.
-    let bytes = rw.blocks << geometry.block_size.shift();
-    if bytes > io.max_transfer {
-        return Err(Status::INVALID_FIELD);
-    }
-    if !rw.is_within(geometry.blocks) {
-        return Err(Status::LBA_OUT_OF_RANGE);
-    }
-    Ok((namespace, rw, bytes))
-}
-
-fn writable(namespace: &Namespace) -> Result<(), Status> {
-    if namespace.geometry().read_only { Err(Status::NAMESPACE_WRITE_PROTECTED) } else { Ok(()) }
-}
-
-fn no_data(data: &RequestData) -> Result<(), Status> {
-    if data.is_empty() { Ok(()) } else { Err(Status::DATA_SGL_LENGTH_INVALID) }
-}
-
-/// The operation that a list of ranges asks for.
-fn deallocate(namespace: &Namespace, list: &[u8]) -> Result<Operation, Status> {
-    let ranges: SmallVec<[BlockRange; 1]> = list
-        .chunks_exact(DatasetRange::SIZE)
-        .filter_map(|bytes| DatasetRange::read_from_bytes(bytes).ok())
-        .map(|range| BlockRange { slba: range.slba.get(), blocks: range.length.get().into() })
-        .collect();
-    let operation = Operation::Deallocate { ranges };
-    operation.check(namespace.geometry())?;
-    Ok(operation)
 }
 
 /// Gives an operation to the backend and ends the command if that ends it.
@@ -295,7 +127,7 @@ fn restart(queue: &mut Queue, tools: &mut Tools<'_>, index: u32) {
     };
     let Role::Io(io) = &mut queue.role else { return };
     io.subsystem.namespaces.refresh(&mut io.namespaces);
-    let (namespace, operation, bytes) = match restarted(io, &sqe) {
+    let (namespace, operation, bytes) = match plan::restarted(io, &sqe) {
         Ok(parts) => parts,
         Err(status) => return end_kept(queue, tools, index, Err(status.with_dnr()), 0),
     };
@@ -310,22 +142,6 @@ fn restart(queue: &mut Queue, tools: &mut Tools<'_>, index: u32) {
             if let Some(op) = tools.ops.get_mut(index) {
                 op.work = Work::Backend { bytes };
             }
-        }
-    }
-}
-
-/// The operation of a read or verify that waited; the namespace may have changed meanwhile.
-fn restarted(io: &IoQueue, sqe: &Sqe) -> Result<(Arc<Namespace>, Operation, u32), Status> {
-    match sqe.io_opcode() {
-        IoOpcode::READ => {
-            let (namespace, rw, bytes) = blocks(io, sqe)?;
-            let operation = Operation::Read { slba: rw.slba, blocks: rw.blocks, fua: rw.fua };
-            Ok((Arc::clone(namespace), operation, bytes))
-        }
-        _ => {
-            let (namespace, rw, _) = blocks(io, sqe)?;
-            let operation = Operation::Verify { slba: rw.slba, blocks: rw.blocks, fua: rw.fua };
-            Ok((Arc::clone(namespace), operation, 0))
         }
     }
 }
@@ -365,7 +181,7 @@ pub(super) fn ranges_fetched(
     };
     let operation = match outcome {
         _ if *aborted => Err(Status::ABORT_REQUESTED),
-        Ok(()) => deallocate(namespace, &data).map_err(Status::with_dnr),
+        Ok(()) => plan::deallocate(namespace, &data).map_err(Status::with_dnr),
         Err(status) => Err(status),
     };
     let (namespace, operation) = match operation {
@@ -381,73 +197,6 @@ pub(super) fn ranges_fetched(
             if let Some(op) = tools.ops.get_mut(index) {
                 op.work = Work::Backend { bytes: 0 };
             }
-        }
-    }
-}
-
-/// Flush with the broadcast namespace (NVMe Base 2.0 §7.1, VWC bits 2:1 = 11b).
-fn flush_all(queue: &mut Queue, tools: &mut Tools<'_>, request: RequestId, sqe: &Sqe) {
-    let Role::Io(io) = &queue.role else { return };
-    let table = Arc::clone(&io.namespaces.table);
-    let work = Work::Flushes { left: 0, failed: None, then: AfterFlush::Answer };
-    let index = queue.keep(tools.ops, Op { request, sqe: *sqe, aborted: false, work });
-    start_flushes(tools, index, table.iter());
-    flushes_ended(queue, tools, index);
-}
-
-/// Submits a flush to each of `namespaces` for a command that was kept.
-pub(super) fn start_flushes<'a>(
-    tools: &mut Tools<'_>,
-    index: u32,
-    namespaces: impl Iterator<Item = &'a Arc<Namespace>>,
-) {
-    let Some(Op { work: Work::Flushes { left, failed, .. }, .. }) = tools.ops.get_mut(index) else {
-        return;
-    };
-    for namespace in namespaces {
-        let mut none = NoBuffers;
-        match namespace.backend().submit(Operation::Flush, &mut none, tools.finished.ticket(index.into())) {
-            Progress::Pending => *left += 1,
-            Progress::Done(Ok(_)) => {}
-            Progress::Done(Err(status)) => {
-                failed.get_or_insert(status);
-            }
-        }
-    }
-}
-
-/// A flush takes no buffers.
-struct NoBuffers;
-
-impl crate::backend::Buffers for NoBuffers {
-    fn take(&mut self, _: usize) -> Option<Buffer> {
-        None
-    }
-}
-
-/// One of several flushes ended.
-pub(super) fn flushed(queue: &mut Queue, tools: &mut Tools<'_>, index: u32, outcome: Outcome) {
-    let Some(Op { work: Work::Flushes { left, failed, .. }, .. }) = tools.ops.get_mut(index) else {
-        return;
-    };
-    *left = left.saturating_sub(1);
-    if let Err(status) = outcome {
-        failed.get_or_insert(status);
-    }
-    flushes_ended(queue, tools, index);
-}
-
-/// Does what several flushes were for, if none of them is under way any more.
-pub(super) fn flushes_ended(queue: &mut Queue, tools: &mut Tools<'_>, index: u32) {
-    let Some(Op { work: Work::Flushes { left: 0, failed, then }, .. }) = tools.ops.get(index) else {
-        return;
-    };
-    let (failed, then) = (*failed, *then);
-    match then {
-        AfterFlush::Answer => end_kept(queue, tools, index, failed.map_or(Ok(Gather::new()), Err), 0),
-        AfterFlush::Shutdown => {
-            queue.release(tools.ops, index);
-            super::admin::shutdown_flushed(queue, failed);
         }
     }
 }
