@@ -5,38 +5,19 @@
 
 use std::{
     collections::VecDeque,
-    os::fd::BorrowedFd,
     time::{Duration, Instant},
 };
 
-use nvmf_sim::Clock;
 use nvmf_transport::{
     Buffer, Command, ConnectOptions, ControllerEngine, ControllerEvent, Data, Gather, HostEngine, HostEvent,
     Listener, QueueId, QueueInfo, QueueKind, QueueSettings, RequestData, RequestId, Target,
 };
 use nvmf_wire::{Cid, Cqe, Sqe, Status};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::{Context as _, Fixture, Rogue, Stop, Time};
+use crate::{Context as _, Fixture, Rogue, Stop, time::Now};
 
 /// How long anything that must happen may take.
 pub const LIMIT: Duration = Duration::from_secs(10);
-
-/// The time cases live in.
-enum Now {
-    Virtual(Clock),
-    Real,
-}
-
-impl Now {
-    fn get(&self) -> Instant {
-        match self {
-            Self::Virtual(clock) => clock.now(),
-            #[expect(clippy::disallowed_methods, reason = "this is the driving loop")]
-            Self::Real => Instant::now(),
-        }
-    }
-}
 
 /// A host's engine and what it reported.
 pub struct HostSide {
@@ -115,10 +96,7 @@ impl World {
         let mut controller = fixture.controller().controller_engine().doing("a controller's engine")?;
         let at = fixture.listen_at();
         let listener = controller.listen(&at).doing("to listen")?;
-        let now = match fixture.time() {
-            Time::Virtual => Now::Virtual(Clock::new()),
-            Time::Real => Now::Real,
-        };
+        let now = Now::of(fixture.time());
         Ok(Self {
             now,
             hosts: vec![HostSide { engine: host, events: VecDeque::new() }],
@@ -137,7 +115,7 @@ impl World {
 
     /// Whether time passes only when the suite says so.
     pub fn is_virtual(&self) -> bool {
-        matches!(self.now, Now::Virtual(_))
+        self.now.is_virtual()
     }
 
     /// Adds a host; its index.
@@ -189,18 +167,7 @@ impl World {
         if !self.rogues.is_empty() {
             next = next.min(self.now() + Duration::from_millis(1));
         }
-        match &mut self.now {
-            // What one side sent without latency is there now, and its handle says so.
-            Now::Virtual(clock) => {
-                if !readable(&handles, Duration::ZERO) {
-                    clock.advance_to(next);
-                }
-            }
-            Now::Real => {
-                let wait = next.saturating_duration_since(self.now.get());
-                readable(&handles, wait);
-            }
-        }
+        self.now.wait(&handles, next);
         Ok(())
     }
 
@@ -370,13 +337,6 @@ impl World {
         crate::check_eq!((done.queue, done.cookie), (queue.host, u64::MAX));
         Ok(())
     }
-}
-
-fn readable(handles: &[BorrowedFd<'_>], wait: Duration) -> bool {
-    let timeout = Timespec { tv_sec: wait.as_secs().min(3600) as _, tv_nsec: wait.subsec_nanos().into() };
-    let mut fds: Vec<_> =
-        handles.iter().map(|&handle| PollFd::from_borrowed_fd(handle, PollFlags::IN)).collect();
-    matches!(poll(&mut fds, Some(&timeout)), Ok(ready) if ready > 0)
 }
 
 /// Plain options of a queue.

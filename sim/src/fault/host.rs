@@ -334,6 +334,9 @@ impl HostEngine for Host {
 
     fn poll(&mut self, now: Instant, events: &mut Vec<HostEvent>) -> Result<(), Error> {
         self.now = Some(now);
+        for (queue, what) in self.injector.ordered() {
+            self.strike_queue(queue, &[what], Stage::Transfer);
+        }
         self.unstall(now, events);
         let mut heard = std::mem::take(&mut self.heard);
         let result = self.inner.poll(now, &mut heard);

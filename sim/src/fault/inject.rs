@@ -7,7 +7,7 @@ use std::{
 
 use nvmf_transport::{QueueId, QueueKind};
 
-use super::{Faults, Moment, What, When};
+use super::{Fault, Faults, Moment, What, When};
 use crate::Rng;
 
 /// The decisions of one engine.
@@ -17,6 +17,10 @@ pub(super) struct Injector {
     who: String,
     rng: Rng,
     queues: BTreeMap<QueueId, Life>,
+    /// How often each fault of the plan has struck.
+    struck: Vec<u32>,
+    /// Orders of [`Faults::now`] that were carried out.
+    obeyed: usize,
 }
 
 /// What has happened on a queue.
@@ -47,13 +51,40 @@ pub(super) struct Strike {
 pub(super) struct Before {
     rng: Rng,
     life: Life,
+    struck: Vec<u32>,
 }
 
 impl Injector {
     pub(super) fn new(faults: &Faults, role: &str) -> Self {
         let number = faults.next_engine();
         let rng = Rng::new(faults.plan().seed).fork(number);
-        Self { faults: faults.clone(), who: format!("{role} {number}"), rng, queues: BTreeMap::new() }
+        let struck = vec![0; faults.plan().faults.len()];
+        // Orders given before there was this engine are not meant for it.
+        let obeyed = faults.orders().len();
+        Self {
+            faults: faults.clone(),
+            who: format!("{role} {number}"),
+            rng,
+            queues: BTreeMap::new(),
+            struck,
+            obeyed,
+        }
+    }
+
+    /// What [`Faults::now`] has ordered since the last time, for the queues there are.
+    pub(super) fn ordered(&mut self) -> Vec<(QueueId, What)> {
+        let orders = self.faults.orders();
+        let new = orders.get(self.obeyed..).unwrap_or_default();
+        self.obeyed = orders.len();
+        let mut strikes = Vec::new();
+        for (what, on) in new {
+            let fit = self.queues.iter().filter(|(_, life)| on.fits(life.kind));
+            strikes.extend(fit.map(|(queue, _)| (*queue, *what)));
+        }
+        for (queue, what) in &strikes {
+            self.faults.did(format!("{}, {queue:?}: {what:?} by order", self.who));
+        }
+        strikes
     }
 
     /// Learns what kind of queue it is.
@@ -70,6 +101,9 @@ impl Injector {
                 continue;
             }
             if fault.what.is_of_queue() {
+                if !may_strike(&mut self.struck, place, fault) {
+                    continue;
+                }
                 self.faults.did(format!("{}, {queue:?}: {fault}", self.who));
                 strikes.push(fault.what);
             } else {
@@ -81,12 +115,17 @@ impl Injector {
 
     /// How things stand now.
     pub(super) fn before(&self, queue: QueueId) -> Before {
-        Before { rng: self.rng.clone(), life: self.queues.get(&queue).cloned().unwrap_or_default() }
+        Before {
+            rng: self.rng.clone(),
+            life: self.queues.get(&queue).cloned().unwrap_or_default(),
+            struck: self.struck.clone(),
+        }
     }
 
     /// The command was refused: nothing has happened.
     pub(super) fn undo(&mut self, queue: QueueId, before: Before) {
         self.rng = before.rng;
+        self.struck = before.struck;
         self.queues.insert(queue, before.life);
     }
 
@@ -111,7 +150,7 @@ impl Injector {
                 When::Byte(number) => before < number && number <= life.bytes,
                 When::Moment(_) => life.armed.contains(&place),
             };
-            if !strikes || !fault.on.fits(life.kind) {
+            if !strikes || !fault.on.fits(life.kind) || !may_strike(&mut self.struck, place, fault) {
                 continue;
             }
             strike.deeds.push(format!("{}, {queue:?}, command {}: {fault}", self.who, life.commands));
@@ -142,6 +181,16 @@ impl Injector {
     pub(super) fn forget(&mut self, queue: QueueId) {
         self.queues.remove(&queue);
     }
+}
+
+/// Counts a strike, unless the fault has struck as often as it may.
+fn may_strike(struck: &mut [u32], place: usize, fault: &Fault) -> bool {
+    let Some(count) = struck.get_mut(place) else { return false };
+    if fault.times > 0 && *count >= fault.times {
+        return false;
+    }
+    *count += 1;
+    true
 }
 
 /// A flipped bit. Applied twice it is undone.

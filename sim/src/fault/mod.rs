@@ -34,6 +34,7 @@ pub struct Faults(Arc<Shared>);
 struct Shared {
     plan: Plan,
     deeds: Mutex<Vec<String>>,
+    orders: Mutex<Vec<(What, On)>>,
     engines: AtomicU64,
 }
 
@@ -44,7 +45,12 @@ impl Faults {
     /// Puts a plan to work.
     #[must_use]
     pub fn new(plan: Plan) -> Self {
-        Self(Arc::new(Shared { plan, deeds: Mutex::default(), engines: AtomicU64::new(0) }))
+        Self(Arc::new(Shared {
+            plan,
+            deeds: Mutex::default(),
+            orders: Mutex::default(),
+            engines: AtomicU64::new(0),
+        }))
     }
 
     /// The plan.
@@ -69,6 +75,15 @@ impl Faults {
     #[must_use]
     pub fn deeds(&self) -> Vec<String> {
         self.locked().clone()
+    }
+
+    /// Strikes queues that exist now, at their engines' next poll: [`What::Stall`] and [`What::Reset`], which are of whole queues.
+    pub fn now(&self, what: What, on: On) {
+        self.0.orders.lock().unwrap_or_else(PoisonError::into_inner).push((what, on));
+    }
+
+    fn orders(&self) -> Vec<(What, On)> {
+        self.0.orders.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn locked(&self) -> MutexGuard<'_, Vec<String>> {

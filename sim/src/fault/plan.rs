@@ -22,6 +22,8 @@ pub struct Fault {
     pub when: When,
     /// On which queues.
     pub on: On,
+    /// How many times in the life of an engine; 0 for as often as it comes to it.
+    pub times: u32,
 }
 
 /// What goes wrong. The first five strike one command, the others the queue.
@@ -127,7 +129,16 @@ impl Plan {
     /// Adds a fault on some queues.
     #[must_use]
     pub fn with_on(mut self, what: What, when: When, on: On) -> Self {
-        self.faults.push(Fault { what, when, on });
+        self.faults.push(Fault { what, when, on, times: 0 });
+        self
+    }
+
+    /// Lets the fault that was added last strike only so many times.
+    #[must_use]
+    pub fn times(mut self, times: u32) -> Self {
+        if let Some(last) = self.faults.last_mut() {
+            last.times = times;
+        }
         self
     }
 }

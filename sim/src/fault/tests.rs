@@ -44,7 +44,7 @@ fn bits_set(data: &Data) -> u32 {
 #[test]
 fn a_plan_survives_being_text() {
     let text = "seed=7 delay(1ms..5ms)@chance(100)/io withhold@command(3) reorder(4)@byte(4096)/q2 flip-write@connected \
-                flip-read@configured/admin stall@connecting stall(2s)@command(9) reset@byte(1)";
+                flip-read@configured/admin stall@connecting stall(2s)@command(9)*3 reset@byte(1)/io*1";
     let plan: Plan = text.parse().unwrap();
     assert_eq!(plan.faults.len(), 8);
     assert_eq!(plan.to_string().parse::<Plan>().unwrap(), plan);
@@ -276,4 +276,19 @@ fn the_same_plan_strikes_the_same_way_and_every_command_ends_once() {
     };
     assert_eq!(run(3), run(3));
     assert_ne!(run(3), run(4));
+}
+
+#[test]
+fn a_fault_strikes_as_often_as_it_may_and_by_order() {
+    let (mut pair, faults) = suffering("withhold@chance(1000)*2", true);
+    let queue = pair.connect();
+    reads(&mut pair, queue, 5);
+    assert_eq!(pair.completed(), [2, 3, 4]);
+    faults.now(super::What::Reset, super::On::Io);
+    pair.run(MILLI);
+    assert!(matches!(
+        pair.host_events.last(),
+        Some(HostEvent::Closed { reason: CloseReason::Failed(_), .. })
+    ));
+    assert_eq!(faults.deeds().len(), 3);
 }

@@ -1,4 +1,4 @@
-//! A plan as one line of text: `seed=7 delay(1ms..5ms)@chance(100)/io flip-read@byte(4096) reset@connected/q1`.
+//! A plan as one line of text: `seed=7 delay(1ms..5ms)@chance(100)/io flip-read@byte(4096) reset@connected/q1*1`.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -76,11 +76,12 @@ impl fmt::Display for Fault {
             When::Moment(Moment::Configured) => f.write_str("@configured")?,
         }
         match self.on {
-            On::Any => Ok(()),
-            On::Admin => f.write_str("/admin"),
-            On::Io => f.write_str("/io"),
-            On::Queue(qid) => write!(f, "/q{qid}"),
+            On::Any => {}
+            On::Admin => f.write_str("/admin")?,
+            On::Io => f.write_str("/io")?,
+            On::Queue(qid) => write!(f, "/q{qid}")?,
         }
+        if self.times > 0 { write!(f, "*{}", self.times) } else { Ok(()) }
     }
 }
 
@@ -103,6 +104,10 @@ impl FromStr for Fault {
     type Err = PlanError;
 
     fn from_str(text: &str) -> Result<Self, PlanError> {
+        let (text, times) = match text.split_once('*') {
+            Some((text, times)) => (text, number(times)?),
+            None => (text, 0),
+        };
         let (what, rest) =
             text.split_once('@').ok_or_else(|| error(text, "a fault such as delay(1ms..5ms)@chance(10)"))?;
         let (when, on) = match rest.split_once('/') {
@@ -148,7 +153,7 @@ impl FromStr for Fault {
                 ));
             }
         };
-        Ok(Self { what, when, on })
+        Ok(Self { what, when, on, times })
     }
 }
 
