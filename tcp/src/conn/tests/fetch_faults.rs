@@ -97,3 +97,28 @@ fn fetched_data_with_a_wrong_digest_fails_the_fetch() {
         assert_eq!(raw.conn.life(), Life::Open);
     }
 }
+
+// test: TCP-H2C-05, TCP-QUE-05
+#[test]
+fn answers_to_two_r2ts_may_be_interleaved() {
+    let (mut raw, sender) = up(&Setting::default().max_h2c_data(4096));
+    let mut tags = Vec::new();
+    // FFFFh is an identifier like any other.
+    for cid in [0xffff, 0] {
+        raw.send(&capsule(&sender, write(cid, 16_384), &[]));
+        let Some(ControllerEvent::Command { request, .. }) = raw.events.pop() else { panic!() };
+        raw.conn.fetch(request, 0, buffer(16_384)).unwrap();
+        let r2t = raw.output();
+        tags.push((cid, u16::from_le_bytes(r2t[10..12].try_into().unwrap())));
+    }
+    for offset in [0u32, 4096, 8192, 12_288] {
+        for &(cccid, ttag) in &tags {
+            let fields = DataToController { cccid, ttag, offset, length: 4096, last: offset == 12_288 };
+            raw.send(&h2c(&sender, fields, &pattern(u64::from(cccid), 16_384)[offset as usize..][..4096]));
+        }
+    }
+    for (cid, _) in tags {
+        let ControllerEvent::Fetched { data, outcome: Ok(()), .. } = raw.events.remove(0) else { panic!() };
+        assert_eq!(data[..], pattern(u64::from(cid), 16_384)[..]);
+    }
+}
