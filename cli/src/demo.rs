@@ -111,7 +111,7 @@ fn over(transport: &'static str, args: &DemoArgs, output: Output) -> Result<Run,
     say(
         "connected",
         &format!(
-            "in {}, {} I/O queue of {} entries{}",
+            "in {}, {} I/O queue(s) of {} commands{}",
             micros(took.as_secs_f64() * 1e6),
             disk.queues(),
             disk.depth(),
@@ -210,5 +210,23 @@ impl Sink for Made {
 
     fn finish(&mut self) -> Result<(), Failure> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nvmf_transport::{Memory, Pages};
+
+    #[test]
+    fn a_wrong_byte_fails_the_demo() {
+        let data = Pages.allocate(4096).unwrap();
+        let piece = Piece { at: 8192, data, len: 4096 };
+        let mut piece = Made.fill(piece).unwrap().unwrap();
+        piece = Made.take(piece).unwrap().unwrap();
+        piece.room()[100] ^= 1;
+        let failure = Made.take(piece).unwrap_err();
+        assert_eq!((failure.code(), failure.exit()), (Code::Verify, 1));
+        assert!(failure.to_json()["error"]["message"].as_str().unwrap().starts_with("byte 8292 "));
     }
 }
