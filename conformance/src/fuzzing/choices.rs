@@ -120,10 +120,7 @@ impl<'a> Choices<'a> {
             0 => self.u32(),
             1 => u32::from(self.u8()),
             2 => self.pick(&EDGES),
-            _ => self
-                .pick(&EDGES)
-                .wrapping_add(u32::from(self.u8()) % 5)
-                .wrapping_sub(2),
+            _ => self.pick(&EDGES).wrapping_add(u32::from(self.u8()) % 5).wrapping_sub(2),
         }
     }
 
@@ -146,11 +143,7 @@ impl<'a> Choices<'a> {
                 return;
             }
             // Most of what can be wrong is wrong in the first bytes.
-            let reach = if self.yes() {
-                bytes.len()
-            } else {
-                bytes.len().min(32)
-            };
+            let reach = if self.yes() { bytes.len() } else { bytes.len().min(32) };
             let at = self.below(reach);
             match self.u8() % 6 {
                 0 | 1 => bytes[at] ^= 1 << (self.u8() % 8),

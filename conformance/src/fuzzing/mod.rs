@@ -8,15 +8,30 @@
 //! Start with `pdu.rs`, the simplest, then with `pair.rs`.
 
 mod choices;
+mod commands;
+mod pair;
 mod pattern;
 mod search;
 mod seeds;
 
+mod controller_conn;
+mod controller_session;
+mod controller_side;
+mod controller_voice;
+mod driver;
+mod fake_controller;
+mod hearing;
+mod host_association;
+mod host_conn;
+mod host_side;
+mod host_voice;
+mod memory;
 mod pdu;
+mod raw_line;
 mod wire_structures;
 
 pub use choices::Choices;
-pub use search::{Budget, replay, search};
+pub use search::{Budget, replay, search, unhex};
 
 /// One fuzz body.
 #[derive(Clone, Copy, Debug)]
@@ -32,9 +47,26 @@ pub struct Target {
 }
 
 /// Every fuzz body there is.
-pub const TARGETS: &[Target] = &[wire_structures::TARGET, pdu::TARGET];
+pub const TARGETS: &[Target] = &[
+    wire_structures::TARGET,
+    pdu::TARGET,
+    controller_conn::TARGET,
+    host_conn::TARGET,
+    pair::TARGET,
+    controller_session::TARGET,
+    host_association::TARGET,
+];
 
 /// The target of that name.
 pub fn target(name: &str) -> Option<&'static Target> {
     TARGETS.iter().find(|target| target.name == name)
+}
+
+/// Runs the body of that name.
+///
+/// # Panics
+///
+/// When the body does, or when there is none.
+pub fn run(name: &str, data: &[u8]) {
+    (target(name).expect("a fuzz body of that name").body)(data);
 }

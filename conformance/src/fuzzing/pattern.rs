@@ -2,17 +2,19 @@
 
 /// The bytes of the data `name` from `offset` on.
 pub(super) fn fill(name: u64, offset: usize, bytes: &mut [u8]) {
-    let mut at = offset;
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let word = mix(name.wrapping_add((at as u64 / 8).wrapping_mul(0x9e37_79b9_7f4a_7c15))).to_le_bytes();
-        let from = &word[at % 8..];
-        let len = from.len().min(rest.len());
-        let (now, later) = rest.split_at_mut(len);
-        now.copy_from_slice(&from[..len]);
-        at += len;
-        rest = later;
+    let first = (8 - offset % 8) % 8;
+    let (head, rest) = bytes.split_at_mut(first.min(bytes.len()));
+    head.copy_from_slice(&word(name, offset / 8)[offset % 8..][..head.len()]);
+    let mut at = offset.div_ceil(8);
+    for chunk in rest.chunks_mut(8) {
+        chunk.copy_from_slice(&word(name, at)[..chunk.len()]);
+        at = at.wrapping_add(1);
     }
+}
+
+/// Eight bytes, the `number`th of the data.
+fn word(name: u64, number: usize) -> [u8; 8] {
+    mix(name.wrapping_add((number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))).to_le_bytes()
 }
 
 /// The bytes of the data `name` in `offset..offset + len`.

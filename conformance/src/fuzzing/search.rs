@@ -63,28 +63,21 @@ pub fn search(target: &Target, budget: Budget) -> u64 {
     tried
 }
 
-/// Runs a target on one input given as hex, whitespace and `#` comments ignored.
+/// Runs a target on one input given as hex.
 pub fn replay(target: &Target, hex: &str) {
-    let lines = hex.lines().map(|line| line.split('#').next().unwrap_or_default());
-    let digits: Vec<u8> = lines
-        .flat_map(str::chars)
-        .filter(|c| !c.is_whitespace())
-        .map(|c| c.to_digit(16).expect("hex") as u8)
-        .collect();
-    let input: Vec<u8> = digits
-        .chunks(2)
-        .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
-        .collect();
-    (target.body)(&input);
+    (target.body)(&unhex(hex));
+}
+
+/// The bytes of hexadecimal digits; whitespace and `#` comments are left out. Panics at anything else.
+pub fn unhex(text: &str) -> Vec<u8> {
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
+    let digits = lines.flat_map(str::chars).filter(|c| !c.is_whitespace());
+    let digits: Vec<u8> = digits.map(|c| c.to_digit(16).expect("a hexadecimal digit") as u8).collect();
+    digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect()
 }
 
 fn invent(rng: &mut Rng, known: &[Vec<u8>], longest: usize) -> Vec<u8> {
-    let pick = |rng: &mut Rng| {
-        known
-            .get(rng.below(known.len() as u64) as usize)
-            .cloned()
-            .unwrap_or_default()
-    };
+    let pick = |rng: &mut Rng| known.get(rng.below(known.len() as u64) as usize).cloned().unwrap_or_default();
     let mut input = if rng.chance(400) { Vec::new() } else { pick(rng) };
     if input.is_empty() {
         // Lengths of all magnitudes alike.
@@ -94,7 +87,8 @@ fn invent(rng: &mut Rng, known: &[Vec<u8>], longest: usize) -> Vec<u8> {
         return input;
     }
     for _ in 0..=rng.below(8) {
-        mutate(rng, &mut input, &pick(rng));
+        let other = pick(rng);
+        mutate(rng, &mut input, &other);
     }
     input.truncate(longest);
     input
@@ -145,11 +139,7 @@ fn judge(target: &Target, seed: u64, input: &[u8], watch: &Watch) {
     }
     let short = shorten(target, input.to_vec(), watch);
     let hex: String = short.iter().map(|byte| format!("{byte:02x}")).collect();
-    eprintln!(
-        "target {} failed, seed {seed}, shortened input of {} bytes:\n{hex}",
-        target.name,
-        short.len()
-    );
+    eprintln!("target {} failed, seed {seed}, shortened input of {} bytes:\n{hex}", target.name, short.len());
     (target.body)(&short);
     panic!("{}: fails only sometimes: {hex}", target.name);
 }
@@ -214,10 +204,7 @@ struct Watch {
 
 impl Watch {
     fn start(name: &'static str) -> Self {
-        let watch = Self {
-            current: Arc::default(),
-            done: Arc::default(),
-        };
+        let watch = Self { current: Arc::default(), done: Arc::default() };
         let (current, done) = (Arc::clone(&watch.current), Arc::clone(&watch.done));
         thread::spawn(move || {
             let mut seen = (0, Duration::ZERO);
@@ -225,11 +212,7 @@ impl Watch {
             while !done.load(Ordering::Relaxed) {
                 thread::park_timeout(STEP);
                 let (count, input) = &*current.lock().unwrap_or_else(PoisonError::into_inner);
-                seen = if seen.0 == *count {
-                    (seen.0, seen.1 + STEP)
-                } else {
-                    (*count, Duration::ZERO)
-                };
+                seen = if seen.0 == *count { (seen.0, seen.1 + STEP) } else { (*count, Duration::ZERO) };
                 if seen.1 > PATIENCE {
                     let hex: String = input.iter().map(|byte| format!("{byte:02x}")).collect();
                     eprintln!("target {name} hangs on the input:\n{hex}");

@@ -30,20 +30,16 @@ use nvmf_wire::{
 
 use super::{Target, seeds};
 
-pub(super) const TARGET: Target = Target {
-    name: "wire_structures",
-    body,
-    seeds: || seeds::random(8, 4200),
-    longest: 4500,
-};
+pub(super) const TARGET: Target =
+    Target { name: "wire_structures", body, seeds: || seeds::random(8, 4200), longest: 4500 };
 
 /// The body.
 pub(super) fn body(data: &[u8]) {
-    if let Some((sqe, _)) = Sqe::read_from_prefix(data).ok() {
+    if let Ok((sqe, _)) = Sqe::read_from_prefix(data) {
         commands(&sqe);
         descriptor(&sqe.sgl, data.len());
     }
-    if let Some((cqe, _)) = Cqe::read_from_prefix(data).ok() {
+    if let Ok((cqe, _)) = Cqe::read_from_prefix(data) {
         completion(cqe);
     }
     identify(data);
@@ -59,10 +55,7 @@ fn shown(value: impl Debug) {
 }
 
 fn said(value: impl Display) {
-    assert!(
-        !value.to_string().chars().any(char::is_control),
-        "control characters shown"
-    );
+    assert!(!value.to_string().chars().any(char::is_control), "control characters shown");
 }
 
 macro_rules! survives {
@@ -94,10 +87,7 @@ fn commands(sqe: &Sqe) {
     let rw = Rw::parse(sqe);
     assert!((1..=Rw::MAX_BLOCKS).contains(&rw.blocks));
     assert_eq!(Rw::parse(&rw.to_sqe(IoOpcode(sqe.opcode), sqe.nsid())), rw);
-    assert_eq!(
-        rw.is_within(u64::MAX),
-        rw.slba.checked_add(u64::from(rw.blocks)).is_some()
-    );
+    assert_eq!(rw.is_within(u64::MAX), rw.slba.checked_add(u64::from(rw.blocks)).is_some());
     assert!(!rw.is_within(rw.slba));
     let dsm = DatasetManagement::parse(sqe);
     assert_eq!(DatasetManagement::parse(&dsm.to_sqe(sqe.nsid())), dsm);
@@ -110,10 +100,7 @@ fn commands(sqe: &Sqe) {
     said(GetFeatures::parse(sqe).fid);
     said(Identify::parse(sqe).cns);
     shown((sqe, sqe.data_direction(), sqe.fctype(), sqe.psdt(), sqe.fuse()));
-    shown((
-        DiscoveryLsp::from_bits_retain(page.lsp),
-        NumberOfQueues(sqe.cdw11.get()).is_valid(),
-    ));
+    shown((DiscoveryLsp::from_bits_retain(page.lsp), NumberOfQueues(sqe.cdw11.get()).is_valid()));
     // A caller's CID is replaced, and nothing else changes.
     let renamed = sqe.with_cid(Cid(!sqe.cid().0));
     assert_eq!(renamed.with_cid(sqe.cid()), *sqe);
@@ -133,16 +120,11 @@ fn descriptor(descriptor: &SglDescriptor, available: usize) {
         Sgl::DataBlock { address, length } => SglDescriptor::data_block(address, length),
         Sgl::InCapsule { offset, length } => SglDescriptor::in_capsule(offset, length),
         Sgl::BitBucket { length } => SglDescriptor::bit_bucket(length),
-        Sgl::Segment {
-            in_capsule: false, ..
-        } => return,
+        Sgl::Segment { in_capsule: false, .. } => return,
         Sgl::Segment { at, length, last, .. } => SglDescriptor::segment_in_capsule(at, length, last),
-        Sgl::Keyed {
-            address,
-            length,
-            key,
-            invalidate,
-        } => SglDescriptor::keyed(address, length, key, invalidate).expect("a length of 24 bits"),
+        Sgl::Keyed { address, length, key, invalidate } => {
+            SglDescriptor::keyed(address, length, key, invalidate).expect("a length of 24 bits")
+        }
         Sgl::Transport { length } => SglDescriptor::transport(length),
     };
     assert_eq!(again.length(), descriptor.length());
@@ -172,10 +154,7 @@ fn completion(cqe: Cqe) {
     said(event);
     shown((cqe, Abort::was_aborted(&cqe)));
     if let Some(parameter) = InvalidParameter::parse(&cqe) {
-        assert_eq!(
-            InvalidParameter::parse(&parameter.to_cqe(cqe.cid())),
-            Some(parameter)
-        );
+        assert_eq!(InvalidParameter::parse(&parameter.to_cqe(cqe.cid())), Some(parameter));
         said(parameter);
     }
     match ConnectAccepted::parse(&cqe) {
@@ -187,56 +166,33 @@ fn completion(cqe: Cqe) {
 fn identify(data: &[u8]) {
     if let Some(controller) = IdentifyController::view(data) {
         shown(controller);
-        controller
-            .in_capsule_data()
-            .inspect(|&bytes| assert!(bytes <= (1 << 36)));
+        controller.in_capsule_data().inspect(|&bytes| assert!(bytes <= (1 << 36)));
         for page in [4096, 1 << 27, u32::MAX] {
-            controller
-                .max_transfer(page)
-                .inspect(|&most| assert!(most >= u64::from(page)));
+            controller.max_transfer(page).inspect(|&most| assert!(most >= u64::from(page)));
         }
     }
     if let Some(namespace) = IdentifyNamespace::view(data) {
         shown(namespace);
         assert!(usize::from(namespace.format_index()) < namespace.lbaf.len());
-        namespace
-            .block_size()
-            .inspect(|size| assert!(size.is_power_of_two() && *size >= 512));
-        namespace
-            .lbaf
-            .iter()
-            .for_each(|format| shown((format.block_size(), format.relative_performance())));
+        namespace.block_size().inspect(|size| assert!(size.is_power_of_two() && *size >= 512));
+        namespace.lbaf.iter().for_each(|format| shown((format.block_size(), format.relative_performance())));
     }
     if let Some(list) = NamespaceList::view(data) {
         let nsids: Vec<u32> = list.iter().collect();
         assert!(nsids.len() <= NamespaceList::CAPACITY && !nsids.contains(&0));
-        assert_eq!(
-            NamespaceList::after(0, nsids.iter().copied())
-                .iter()
-                .collect::<Vec<_>>(),
-            nsids
-        );
+        assert_eq!(NamespaceList::after(0, nsids.iter().copied()).iter().collect::<Vec<_>>(), nsids);
     }
     if let Some(list) = ControllerList::view(data) {
         let cntlids: Vec<u16> = list.iter().collect();
         assert!(cntlids.len() <= ControllerList::CAPACITY);
-        assert_eq!(
-            ControllerList::from(0, cntlids.iter().copied())
-                .iter()
-                .collect::<Vec<_>>(),
-            cntlids
-        );
+        assert_eq!(ControllerList::from(0, cntlids.iter().copied()).iter().collect::<Vec<_>>(), cntlids);
     }
     if let Some(sets) = CommandSetCombinations::view(data) {
         assert!(sets.iter().all(|(index, set)| index < 512 && !set.is_empty()));
     }
     if let Some(connect) = ConnectData::view(data) {
         shown(connect);
-        shown((
-            connect.subnqn.nqn(),
-            connect.hostnqn.nqn(),
-            connect.subnqn.is_empty(),
-        ));
+        shown((connect.subnqn.nqn(), connect.hostnqn.nqn(), connect.subnqn.is_empty()));
     }
 }
 
@@ -245,12 +201,7 @@ fn logs(data: &[u8]) {
         shown(entry);
         said(entry.traddr);
         said(entry.trsvcid);
-        shown((
-            entry.tcp(),
-            entry.rdma(),
-            entry.treq(),
-            entry.eflags().contains(EntryFlags::EPCSD),
-        ));
+        shown((entry.tcp(), entry.rdma(), entry.treq(), entry.eflags().contains(EntryFlags::EPCSD)));
         if let Ok(nqn) = entry.subnqn.nqn() {
             said(nqn);
         }
@@ -318,10 +269,7 @@ fn names(data: &[u8]) {
     if let Ok((text, _)) = Ascii::<40>::read_from_prefix(data) {
         said(text);
         if let Some(exact) = text.as_str() {
-            assert_eq!(
-                Ascii::<40>::new(exact).ok().as_ref().and_then(Ascii::as_str),
-                Some(exact)
-            );
+            assert_eq!(Ascii::<40>::new(exact).ok().as_ref().and_then(Ascii::as_str), Some(exact));
         }
     }
     let lossy = String::from_utf8_lossy(data);
