@@ -29,10 +29,7 @@ impl Abort {
     #[must_use]
     pub const fn parse(sqe: &Sqe) -> Self {
         let cdw10 = sqe.cdw10.get();
-        Self {
-            sqid: cdw10 as u16,
-            cid: Cid((cdw10 >> 16) as u16),
-        }
+        Self { sqid: cdw10 as u16, cid: Cid((cdw10 >> 16) as u16) }
     }
 
     /// The command.

@@ -37,10 +37,7 @@ impl<const N: usize> Ascii<N> {
     pub const fn new(text: &str) -> Result<Self, AsciiError> {
         let bytes = text.as_bytes();
         if bytes.len() > N {
-            return Err(AsciiError::TooLong {
-                length: bytes.len(),
-                capacity: N,
-            });
+            return Err(AsciiError::TooLong { length: bytes.len(), capacity: N });
         }
         let mut field = [b' '; N];
         let (mut rest, mut at) = (bytes, 0);
@@ -60,10 +57,7 @@ impl<const N: usize> Ascii<N> {
     pub fn lossy(text: &str) -> Self {
         let mut field = [b' '; N];
         for (to, from) in field.iter_mut().zip(text.chars()) {
-            *to = u8::try_from(from)
-                .ok()
-                .filter(|&byte| printable(byte))
-                .unwrap_or(b'?');
+            *to = u8::try_from(from).ok().filter(|&byte| printable(byte)).unwrap_or(b'?');
         }
         Self(field)
     }
@@ -80,19 +74,11 @@ impl<const N: usize> Ascii<N> {
     pub fn as_str(&self) -> Option<&str> {
         let text = self.trimmed();
         let printable = text.iter().all(|&byte| printable(byte));
-        if printable {
-            core::str::from_utf8(text).ok()
-        } else {
-            None
-        }
+        if printable { core::str::from_utf8(text).ok() } else { None }
     }
 
     fn trimmed(&self) -> &[u8] {
-        let end = self
-            .0
-            .iter()
-            .rposition(|&byte| byte != b' ' && byte != 0)
-            .map_or(0, |last| last + 1);
+        let end = self.0.iter().rposition(|&byte| byte != b' ' && byte != 0).map_or(0, |last| last + 1);
         self.0.get(..end).unwrap_or_default()
     }
 }

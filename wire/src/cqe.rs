@@ -141,10 +141,6 @@ impl Cqe {
     /// `Ok` with the completion if the command succeeded, the status otherwise.
     pub const fn ok(self) -> Result<Self, Status> {
         let status = self.status();
-        if status.is_success() {
-            Ok(self)
-        } else {
-            Err(status)
-        }
+        if status.is_success() { Ok(self) } else { Err(status) }
     }
 }

@@ -104,19 +104,13 @@ impl AsyncEvent {
     /// An error event; the Error Information log page tells more.
     #[must_use]
     pub const fn error(info: ErrorEvent) -> Self {
-        Self(0)
-            .with_kind(EventType::ERROR)
-            .with_info(info.0)
-            .with_log_page(Lid::ERROR_INFORMATION)
+        Self(0).with_kind(EventType::ERROR).with_info(info.0).with_log_page(Lid::ERROR_INFORMATION)
     }
 
     /// A health event; the SMART / Health Information log page tells more.
     #[must_use]
     pub const fn smart(info: SmartEvent) -> Self {
-        Self(0)
-            .with_kind(EventType::SMART)
-            .with_info(info.0)
-            .with_log_page(Lid::SMART_HEALTH)
+        Self(0).with_kind(EventType::SMART).with_info(info.0).with_log_page(Lid::SMART_HEALTH)
     }
 
     /// A notice, with the log page that belongs to it.
@@ -140,10 +134,7 @@ impl AsyncEvent {
             NoticeEvent::PULL_MODEL_DDC_REQUEST => Lid::PULL_MODEL_DDC_REQUEST,
             _ => Lid(0),
         };
-        Self(0)
-            .with_kind(EventType::NOTICE)
-            .with_info(info.0)
-            .with_log_page(page)
+        Self(0).with_kind(EventType::NOTICE).with_info(info.0).with_log_page(page)
     }
 }
 

@@ -249,10 +249,7 @@ impl DatasetManagement {
             return None;
         }
         match NonZeroU16::new(ranges as u16) {
-            Some(ranges) => Some(Self {
-                ranges,
-                attributes: DatasetAttributes(0).with_deallocate(true),
-            }),
+            Some(ranges) => Some(Self { ranges, attributes: DatasetAttributes(0).with_deallocate(true) }),
             None => None,
         }
     }
@@ -261,21 +258,14 @@ impl DatasetManagement {
     #[must_use]
     pub const fn parse(sqe: &Sqe) -> Self {
         let ranges = NonZeroU16::MIN.saturating_add(sqe.cdw10.get() as u8 as u16);
-        Self {
-            ranges,
-            attributes: DatasetAttributes(sqe.cdw11.get()),
-        }
+        Self { ranges, attributes: DatasetAttributes(sqe.cdw11.get()) }
     }
 
     /// The command; more than 256 ranges do not fit and count as 256.
     #[must_use]
     pub const fn to_sqe(self, nsid: u32) -> Sqe {
         let ranges = self.ranges.get();
-        let zero_based = if ranges > Self::MAX_RANGES as u16 {
-            u8::MAX
-        } else {
-            (ranges - 1) as u8
-        };
+        let zero_based = if ranges > Self::MAX_RANGES as u16 { u8::MAX } else { (ranges - 1) as u8 };
         let mut sqe = Sqe::io(IoOpcode::DATASET_MANAGEMENT, nsid);
         sqe.cdw10 = U32::new(zero_based as u32);
         sqe.cdw11 = U32::new(self.attributes.0);
@@ -329,10 +319,6 @@ impl DatasetRange {
     /// A range without context attributes.
     #[must_use]
     pub const fn new(slba: u64, length: u32) -> Self {
-        Self {
-            attributes: U32::ZERO,
-            length: U32::new(length),
-            slba: U64::new(slba),
-        }
+        Self { attributes: U32::ZERO, length: U32::new(length), slba: U64::new(slba) }
     }
 }

@@ -120,10 +120,7 @@ impl Version {
     /// A version from its three numbers.
     #[must_use]
     pub const fn new(major: u16, minor: u8, tertiary: u8) -> Self {
-        Self(0)
-            .with_major(major)
-            .with_minor(minor)
-            .with_tertiary(tertiary)
+        Self(0).with_major(major).with_minor(minor).with_tertiary(tertiary)
     }
 }
 
@@ -142,11 +139,7 @@ impl Ord for Version {
 impl core::fmt::Display for Version {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "{}.{}", self.major(), self.minor())?;
-        if self.tertiary() != 0 {
-            write!(f, ".{}", self.tertiary())
-        } else {
-            Ok(())
-        }
+        if self.tertiary() != 0 { write!(f, ".{}", self.tertiary()) } else { Ok(()) }
     }
 }
 

@@ -189,11 +189,7 @@ impl SglDescriptor {
     /// A segment of further descriptors in the capsule.
     #[must_use]
     pub const fn segment_in_capsule(offset: u64, length: u32, last: bool) -> Self {
-        let kind = if last {
-            SglType::LAST_SEGMENT
-        } else {
-            SglType::SEGMENT
-        };
+        let kind = if last { SglType::LAST_SEGMENT } else { SglType::SEGMENT };
         Self::with_length(kind, SglSubtype::OFFSET, offset, length)
     }
 
@@ -211,11 +207,7 @@ impl SglDescriptor {
         }
         let [l0, l1, l2, _] = length.to_le_bytes();
         let [k0, k1, k2, k3] = key.to_le_bytes();
-        let subtype = if invalidate {
-            SglSubtype::INVALIDATE
-        } else {
-            SglSubtype::ADDRESS
-        };
+        let subtype = if invalidate { SglSubtype::INVALIDATE } else { SglSubtype::ADDRESS };
         Some(Self {
             address: U64::new(address),
             specific: [l0, l1, l2, k0, k1, k2, k3],
@@ -239,11 +231,7 @@ impl SglDescriptor {
     #[must_use]
     pub const fn length(&self) -> u32 {
         let [a, b, c, d, ..] = self.specific;
-        let d = if matches!(self.kind(), SglType::KEYED_DATA_BLOCK) {
-            0
-        } else {
-            d
-        };
+        let d = if matches!(self.kind(), SglType::KEYED_DATA_BLOCK) { 0 } else { d };
         u32::from_le_bytes([a, b, c, d])
     }
 
@@ -261,10 +249,7 @@ impl SglDescriptor {
         let length = self.length();
         match (kind, subtype) {
             (SglType::DATA_BLOCK, SglSubtype::ADDRESS) => Ok(Sgl::DataBlock { address, length }),
-            (SglType::DATA_BLOCK, SglSubtype::OFFSET) => Ok(Sgl::InCapsule {
-                offset: address,
-                length,
-            }),
+            (SglType::DATA_BLOCK, SglSubtype::OFFSET) => Ok(Sgl::InCapsule { offset: address, length }),
             (SglType::BIT_BUCKET, SglSubtype::ADDRESS) => Ok(Sgl::BitBucket { length }),
             (SglType::SEGMENT | SglType::LAST_SEGMENT, SglSubtype::ADDRESS | SglSubtype::OFFSET) => {
                 if length == 0 || !length.is_multiple_of(16) {
@@ -284,10 +269,7 @@ impl SglDescriptor {
                 invalidate: matches!(subtype, SglSubtype::INVALIDATE),
             }),
             (SglType::TRANSPORT_DATA_BLOCK, SglSubtype::TRANSPORT_A) => Ok(Sgl::Transport { length }),
-            _ => Err(SglError::Type {
-                kind: kind.0,
-                subtype: subtype.0,
-            }),
+            _ => Err(SglError::Type { kind: kind.0, subtype: subtype.0 }),
         }
     }
 }
@@ -313,22 +295,12 @@ pub fn in_capsule_range(offset: u64, length: u32, available: usize) -> Result<Ra
     let start = match usize::try_from(offset) {
         Ok(start) if start <= available => start,
         _ => {
-            return Err(SglError::Offset {
-                offset,
-                available: available64,
-            });
+            return Err(SglError::Offset { offset, available: available64 });
         }
     };
-    match usize::try_from(length)
-        .ok()
-        .and_then(|length| start.checked_add(length))
-    {
+    match usize::try_from(length).ok().and_then(|length| start.checked_add(length)) {
         Some(end) if end <= available => Ok(start..end),
-        _ => Err(SglError::Length {
-            offset,
-            length,
-            available: available64,
-        }),
+        _ => Err(SglError::Length { offset, length, available: available64 }),
     }
 }
 

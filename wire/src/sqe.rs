@@ -96,11 +96,7 @@ impl Sqe {
             cdw2: U32::ZERO,
             cdw3: U32::ZERO,
             mptr: U64::ZERO,
-            sgl: SglDescriptor {
-                address: U64::ZERO,
-                specific: [0; 7],
-                identifier: 0,
-            },
+            sgl: SglDescriptor { address: U64::ZERO, specific: [0; 7], identifier: 0 },
             cdw10: U32::ZERO,
             cdw11: U32::ZERO,
             cdw12: U32::ZERO,
@@ -190,11 +186,7 @@ impl Sqe {
     /// Fabrics Command Type, if this is a Fabrics command.
     #[must_use]
     pub const fn fctype(&self) -> Option<FabricsType> {
-        if self.is_fabrics() {
-            Some(FabricsType(self.nsid.get() as u8))
-        } else {
-            None
-        }
+        if self.is_fabrics() { Some(FabricsType(self.nsid.get() as u8)) } else { None }
     }
 
     /// Which way the command's data goes, if it has any (an SGL of length 0 means it has none).

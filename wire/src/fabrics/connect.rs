@@ -110,11 +110,7 @@ impl ConnectAccepted {
     /// From a completion; the status says why not, if the command failed.
     pub const fn parse(cqe: &Cqe) -> Result<Self, Status> {
         let status = cqe.status();
-        if status.is_success() {
-            Ok(Self(cqe.dw0()))
-        } else {
-            Err(status)
-        }
+        if status.is_success() { Ok(Self(cqe.dw0())) } else { Err(status) }
     }
 
     /// The completion.
@@ -173,10 +169,7 @@ impl InvalidParameter {
     const DATA: u16 = 0x8000;
 
     const fn of(field: Field) -> Self {
-        Self {
-            in_data: field.0 & Self::DATA != 0,
-            offset: field.0 & !Self::DATA,
-        }
+        Self { in_data: field.0 & Self::DATA != 0, offset: field.0 & !Self::DATA }
     }
 
     /// From a completion, if its status is Connect Invalid Parameters.
@@ -186,10 +179,7 @@ impl InvalidParameter {
             return None;
         }
         let dw0 = cqe.dw0();
-        Some(Self {
-            in_data: dw0 & (1 << 16) != 0,
-            offset: dw0 as u16,
-        })
+        Some(Self { in_data: dw0 & (1 << 16) != 0, offset: dw0 as u16 })
     }
 
     /// Dword 0 of the completion.

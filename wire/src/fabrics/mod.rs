@@ -54,19 +54,13 @@ impl PropertyGet {
     /// Asks for a property in its own size.
     #[must_use]
     pub const fn new(offset: PropertyOffset) -> Self {
-        Self {
-            offset,
-            wide: matches!(offset.size(), Some(8)),
-        }
+        Self { offset, wide: matches!(offset.size(), Some(8)) }
     }
 
     /// The fields of the command, or Invalid Field in Command for a reserved size.
     pub const fn parse(sqe: &Sqe) -> Result<Self, Status> {
         match is_wide(sqe) {
-            Ok(wide) => Ok(Self {
-                offset: PropertyOffset(sqe.cdw11.get()),
-                wide,
-            }),
+            Ok(wide) => Ok(Self { offset: PropertyOffset(sqe.cdw11.get()), wide }),
             Err(status) => Err(status),
         }
     }
@@ -85,11 +79,7 @@ impl PropertySet {
     /// Sets a property in its own size.
     #[must_use]
     pub const fn new(offset: PropertyOffset, value: u64) -> Self {
-        Self {
-            offset,
-            wide: matches!(offset.size(), Some(8)),
-            value,
-        }
+        Self { offset, wide: matches!(offset.size(), Some(8)), value }
     }
 
     /// The fields of the command, or Invalid Field in Command for a reserved size.
@@ -100,11 +90,7 @@ impl PropertySet {
         };
         let upper = if wide { sqe.cdw13.get() } else { 0 };
         let value = sqe.cdw12.get() as u64 | (upper as u64) << 32;
-        Ok(Self {
-            offset: PropertyOffset(sqe.cdw11.get()),
-            wide,
-            value,
-        })
+        Ok(Self { offset: PropertyOffset(sqe.cdw11.get()), wide, value })
     }
 
     /// The command.
@@ -132,9 +118,7 @@ impl Disconnect {
     /// The fields of the command.
     #[must_use]
     pub const fn parse(sqe: &Sqe) -> Self {
-        Self {
-            recfmt: sqe.cdw10.get() as u16,
-        }
+        Self { recfmt: sqe.cdw10.get() as u16 }
     }
 
     /// The command.
@@ -166,24 +150,14 @@ impl Authentication {
     /// A message of in-band authentication of `length` bytes (SPSP0 and SPSP1 are 01h).
     #[must_use]
     pub const fn in_band(length: u32) -> Self {
-        Self {
-            spsp0: 1,
-            spsp1: 1,
-            secp: Self::SECP_NVME,
-            length,
-        }
+        Self { spsp0: 1, spsp1: 1, secp: Self::SECP_NVME, length }
     }
 
     /// The fields of either command.
     #[must_use]
     pub const fn parse(sqe: &Sqe) -> Self {
         let [_, spsp0, spsp1, secp] = sqe.cdw10.get().to_le_bytes();
-        Self {
-            spsp0,
-            spsp1,
-            secp,
-            length: sqe.cdw11.get(),
-        }
+        Self { spsp0, spsp1, secp, length: sqe.cdw11.get() }
     }
 
     /// Authentication Send.

@@ -89,13 +89,7 @@ impl GetFeatures {
     /// The current value of a feature of the controller.
     #[must_use]
     pub const fn new(fid: Fid) -> Self {
-        Self {
-            nsid: 0,
-            fid,
-            sel: Select::CURRENT,
-            cdw11: 0,
-            uuid_index: 0,
-        }
+        Self { nsid: 0, fid, sel: Select::CURRENT, cdw11: 0, uuid_index: 0 }
     }
 
     /// The fields of the command.
@@ -143,14 +137,7 @@ impl SetFeatures {
     /// Sets a feature of the controller to a value of one dword.
     #[must_use]
     pub const fn new(fid: Fid, value: u32) -> Self {
-        Self {
-            nsid: 0,
-            fid,
-            save: false,
-            cdw11: value,
-            cdw12: 0,
-            uuid_index: 0,
-        }
+        Self { nsid: 0, fid, save: false, cdw11: value, cdw12: 0, uuid_index: 0 }
     }
 
     /// The fields of the command.

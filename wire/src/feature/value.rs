@@ -100,11 +100,7 @@ impl NumberOfQueues {
     #[must_use]
     pub const fn queue_pairs(self) -> u32 {
         let (submission, completion) = (self.submission(), self.completion());
-        let fewer = if submission < completion {
-            submission
-        } else {
-            completion
-        };
+        let fewer = if submission < completion { submission } else { completion };
         fewer as u32 + 1
     }
 

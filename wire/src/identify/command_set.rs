@@ -185,10 +185,7 @@ impl CommandSetCombinations {
 
     /// The combinations that are not empty, with their index.
     pub fn iter(&self) -> impl Iterator<Item = (usize, CommandSetCombination)> + '_ {
-        let all = self
-            .vectors
-            .iter()
-            .map(|vector| CommandSetCombination::from_bits_retain(vector.get()));
+        let all = self.vectors.iter().map(|vector| CommandSetCombination::from_bits_retain(vector.get()));
         all.enumerate().filter(|(_, combination)| !combination.is_empty())
     }
 }

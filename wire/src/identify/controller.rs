@@ -314,11 +314,7 @@ impl IdentifyController {
     pub fn in_capsule_data(&self) -> Option<u64> {
         let capsule = u64::from(self.ioccsz.get()) * 16;
         let before = 64 + u64::from(self.icdoff.get()) * 16;
-        if capsule < 64 {
-            None
-        } else {
-            Some(capsule.saturating_sub(before))
-        }
+        if capsule < 64 { None } else { Some(capsule.saturating_sub(before)) }
     }
 
     /// The longest transfer in bytes by MDTS; `None` for no limit (or one beyond 2^63 bytes).

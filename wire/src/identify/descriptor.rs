@@ -69,14 +69,10 @@ impl<'a> Iterator for NamespaceDescriptors<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let (&[kind, length, _, _], rest) = self.rest.split_first_chunk::<HEADER>()?;
-        let split = (length != 0)
-            .then(|| rest.split_at_checked(usize::from(length)))
-            .flatten();
+        let split = (length != 0).then(|| rest.split_at_checked(usize::from(length))).flatten();
         let (bytes, rest) = split.unwrap_or_default();
         self.rest = rest;
-        split
-            .is_some()
-            .then(|| NamespaceDescriptor::new(NamespaceDescriptorKind(kind), bytes))
+        split.is_some().then(|| NamespaceDescriptor::new(NamespaceDescriptorKind(kind), bytes))
     }
 }
 
@@ -99,10 +95,7 @@ impl NamespaceDescriptorsBuilder {
     /// An empty list.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            bytes: [0; IDENTIFY_LENGTH],
-            used: 0,
-        }
+        Self { bytes: [0; IDENTIFY_LENGTH], used: 0 }
     }
 
     /// Adds a descriptor; one that does not fit, or has an identifier of 0 or more than 255 bytes, is left out.

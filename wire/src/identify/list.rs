@@ -18,19 +18,13 @@ impl NamespaceList {
     pub fn after(after: u32, nsids: impl IntoIterator<Item = u32>) -> Self {
         let mut list = Self::zeroed();
         let listed = nsids.into_iter().filter(|&nsid| nsid > after);
-        list.nsids
-            .iter_mut()
-            .zip(listed)
-            .for_each(|(slot, nsid)| *slot = U32::new(nsid));
+        list.nsids.iter_mut().zip(listed).for_each(|(slot, nsid)| *slot = U32::new(nsid));
         list
     }
 
     /// The identifiers, up to the first 0.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.nsids
-            .iter()
-            .map(|nsid| nsid.get())
-            .take_while(|&nsid| nsid != 0)
+        self.nsids.iter().map(|nsid| nsid.get()).take_while(|&nsid| nsid != 0)
     }
 }
 
@@ -63,9 +57,6 @@ impl ControllerList {
 
     /// The identifiers; a count beyond the list's capacity is cut.
     pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
-        self.cntlids
-            .iter()
-            .take(usize::from(self.count.get()))
-            .map(|cntlid| cntlid.get())
+        self.cntlids.iter().take(usize::from(self.count.get())).map(|cntlid| cntlid.get())
     }
 }

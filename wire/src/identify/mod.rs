@@ -93,14 +93,7 @@ impl Identify {
     /// Identifies something, for a namespace or (0) not.
     #[must_use]
     pub const fn new(cns: Cns, nsid: u32) -> Self {
-        Self {
-            nsid,
-            cns,
-            cntid: 0,
-            cns_specific: 0,
-            csi: CommandSet::NVM,
-            uuid_index: 0,
-        }
+        Self { nsid, cns, cntid: 0, cns_specific: 0, csi: CommandSet::NVM, uuid_index: 0 }
     }
 
     /// The same for another I/O command set.

@@ -125,21 +125,13 @@ impl LbaFormat {
     /// A format of `2^lbads` bytes and `ms` bytes of metadata, of best performance.
     #[must_use]
     pub const fn new(lbads: u8, ms: u16) -> Self {
-        Self {
-            ms: U16::new(ms),
-            lbads,
-            rp: 0,
-        }
+        Self { ms: U16::new(ms), lbads, rp: 0 }
     }
 
     /// Bytes of data in a logical block, if the format is a supported one (of at least 512 bytes, and less than 4 GiB).
     #[must_use]
     pub const fn block_size(&self) -> Option<u32> {
-        if self.lbads < 9 {
-            None
-        } else {
-            1_u32.checked_shl(self.lbads as u32)
-        }
+        if self.lbads < 9 { None } else { 1_u32.checked_shl(self.lbads as u32) }
     }
 
     /// Relative Performance.
@@ -217,10 +209,7 @@ impl IdentifyNamespace {
     #[must_use]
     pub fn format(&self) -> LbaFormat {
         // The index has 6 bits: never the default.
-        self.lbaf
-            .get(usize::from(self.format_index()))
-            .copied()
-            .unwrap_or_default()
+        self.lbaf.get(usize::from(self.format_index())).copied().unwrap_or_default()
     }
 
     /// Bytes of data in a logical block, if the format in use makes sense.

@@ -131,17 +131,13 @@ impl DiscoveryEntry {
     /// The transport specific bytes, of an entry for TCP.
     #[must_use]
     pub fn tcp(&self) -> Option<TcpSubtype> {
-        (self.trtype == TransportType::TCP)
-            .then(|| TcpSubtype::view(&self.tsas).copied())
-            .flatten()
+        (self.trtype == TransportType::TCP).then(|| TcpSubtype::view(&self.tsas).copied()).flatten()
     }
 
     /// The transport specific bytes, of an entry for RDMA.
     #[must_use]
     pub fn rdma(&self) -> Option<RdmaSubtype> {
-        (self.trtype == TransportType::RDMA)
-            .then(|| RdmaSubtype::view(&self.tsas).copied())
-            .flatten()
+        (self.trtype == TransportType::RDMA).then(|| RdmaSubtype::view(&self.tsas).copied()).flatten()
     }
 
     /// Makes this an entry for TCP.

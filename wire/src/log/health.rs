@@ -207,9 +207,6 @@ impl ChangedNamespaces {
 
     /// The identifiers, up to the first 0.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.nsids
-            .iter()
-            .map(|nsid| nsid.get())
-            .take_while(|&nsid| nsid != 0)
+        self.nsids.iter().map(|nsid| nsid.get()).take_while(|&nsid| nsid != 0)
     }
 }

@@ -56,14 +56,7 @@ fn connect() {
             (|c| c.kato = 0x1234_5678, "48:78 49:56 50:34 51:12"),
         ],
     );
-    assert_eq!(
-        Connect {
-            sqsize: u16::MAX,
-            ..Connect::default()
-        }
-        .entries(),
-        65536
-    );
+    assert_eq!(Connect { sqsize: u16::MAX, ..Connect::default() }.entries(), 65536);
 }
 
 #[test]
@@ -78,10 +71,7 @@ fn property_get() {
         |sqe| PropertyGet::parse(sqe).unwrap(),
         &[
             (|p| p.wide = false, "40:01"),
-            (
-                |p| p.offset = PropertyOffset(0x1234_5678),
-                "44:78 45:56 46:34 47:12",
-            ),
+            (|p| p.offset = PropertyOffset(0x1234_5678), "44:78 45:56 46:34 47:12"),
         ],
     );
 }
@@ -95,23 +85,13 @@ fn property_set() {
         PropertySet::to_sqe,
         |sqe| PropertySet::parse(sqe).unwrap(),
         &[
-            (
-                |p| p.offset = PropertyOffset(0x14 ^ 0xFFFF_FFFF),
-                "44:ff 45:ff 46:ff 47:ff",
-            ),
-            (
-                |p| p.value ^= 0x0102_0304_0506_0708,
-                "48:08 49:07 50:06 51:05 52:04 53:03 54:02 55:01",
-            ),
+            (|p| p.offset = PropertyOffset(0x14 ^ 0xFFFF_FFFF), "44:ff 45:ff 46:ff 47:ff"),
+            (|p| p.value ^= 0x0102_0304_0506_0708, "48:08 49:07 50:06 51:05 52:04 53:03 54:02 55:01"),
         ],
     );
     let mut narrow = cc.to_sqe();
     narrow.cdw13 = U32::new(7);
-    assert_eq!(
-        PropertySet::parse(&narrow).unwrap().value,
-        cc.value,
-        "the upper half is reserved"
-    );
+    assert_eq!(PropertySet::parse(&narrow).unwrap().value, cc.value, "the upper half is reserved");
 }
 
 #[test]
@@ -122,19 +102,10 @@ fn a_property_has_4_or_8_bytes() {
         assert_eq!(PropertyGet::parse(&sqe), Err(Status::INVALID_FIELD));
         assert_eq!(PropertySet::parse(&sqe), Err(Status::INVALID_FIELD));
     }
-    for (offset, size) in [
-        ("CAP", 8),
-        ("VS", 4),
-        ("CC", 4),
-        ("CSTS", 4),
-        ("NSSR", 4),
-        ("NSSD", 4),
-        ("CRTO", 4),
-    ] {
-        let known = PropertyOffset::KNOWN
-            .iter()
-            .find(|known| known.name() == Some(offset))
-            .unwrap();
+    for (offset, size) in
+        [("CAP", 8), ("VS", 4), ("CC", 4), ("CSTS", 4), ("NSSR", 4), ("NSSD", 4), ("CRTO", 4)]
+    {
+        let known = PropertyOffset::KNOWN.iter().find(|known| known.name() == Some(offset)).unwrap();
         assert_eq!(known.size(), Some(size), "{offset}");
     }
     assert_eq!(PropertyOffset(0x04).size(), None);
@@ -154,14 +125,8 @@ fn disconnect() {
 #[test]
 fn authentication() {
     let message = Authentication::in_band(0x0102);
-    assert_eq!(
-        sparse(&message.to_send()),
-        "0:7f 1:40 4:05 41:01 42:01 43:e9 44:02 45:01"
-    );
-    assert_eq!(
-        sparse(&message.to_receive()),
-        "0:7f 1:40 4:06 41:01 42:01 43:e9 44:02 45:01"
-    );
+    assert_eq!(sparse(&message.to_send()), "0:7f 1:40 4:05 41:01 42:01 43:e9 44:02 45:01");
+    assert_eq!(sparse(&message.to_receive()), "0:7f 1:40 4:06 41:01 42:01 43:e9 44:02 45:01");
     each(
         Authentication::default(),
         Authentication::to_send,
@@ -177,10 +142,7 @@ fn authentication() {
 
 #[test]
 fn identify() {
-    assert_eq!(
-        sparse(&Identify::new(Cns::CONTROLLER, 0).to_sqe()),
-        "0:06 1:40 40:01"
-    );
+    assert_eq!(sparse(&Identify::new(Cns::CONTROLLER, 0).to_sqe()), "0:06 1:40 40:01");
     each(
         Identify::new(Cns::NAMESPACE, 0),
         Identify::to_sqe,
@@ -194,18 +156,12 @@ fn identify() {
             (|i| i.uuid_index = 0x7F, "56:7f"),
         ],
     );
-    assert_eq!(
-        Identify::new(Cns::NAMESPACE, 1).with_csi(CommandSet::ZONED).csi,
-        CommandSet::ZONED
-    );
+    assert_eq!(Identify::new(Cns::NAMESPACE, 1).with_csi(CommandSet::ZONED).csi, CommandSet::ZONED);
 }
 
 #[test]
 fn get_log_page() {
-    assert_eq!(
-        sparse(&GetLogPage::new(Lid::DISCOVERY, 1024).to_sqe()),
-        "0:02 1:40 40:70 42:ff"
-    );
+    assert_eq!(sparse(&GetLogPage::new(Lid::DISCOVERY, 1024).to_sqe()), "0:02 1:40 40:70 42:ff");
     each(
         GetLogPage::new(Lid(0), 4),
         GetLogPage::to_sqe,
@@ -217,10 +173,7 @@ fn get_log_page() {
             (|l| l.rae = true, "41:80"),
             (|l| l.numd = 0x1234_5678, "42:78 43:56 44:34 45:12"),
             (|l| l.lsi = 0xABCD, "46:cd 47:ab"),
-            (
-                |l| l.offset = 0x0102_0304_0506_0708,
-                "48:08 49:07 50:06 51:05 52:04 53:03 54:02 55:01",
-            ),
+            (|l| l.offset = 0x0102_0304_0506_0708, "48:08 49:07 50:06 51:05 52:04 53:03 54:02 55:01"),
             (|l| l.uuid_index = 0x7F, "56:7f"),
             (|l| l.index_offset = true, "58:80"),
             (|l| l.csi = CommandSet(0xFF), "59:ff"),
@@ -229,19 +182,13 @@ fn get_log_page() {
     for (asked, got) in [(0, 4), (1, 4), (4, 4), (5, 8), (4096, 4096), (u32::MAX, 1 << 32)] {
         assert_eq!(GetLogPage::new(Lid::DISCOVERY, asked).length(), got);
     }
-    let chained = GetLogPage::new(Lid(1), 4)
-        .with_offset(8)
-        .with_nsid(9)
-        .with_rae(true);
+    let chained = GetLogPage::new(Lid(1), 4).with_offset(8).with_nsid(9).with_rae(true);
     assert_eq!((chained.offset, chained.nsid, chained.rae), (8, 9, true));
 }
 
 #[test]
 fn features() {
-    assert_eq!(
-        sparse(&GetFeatures::new(Fid::KEEP_ALIVE_TIMER).to_sqe()),
-        "0:0a 1:40 40:0f"
-    );
+    assert_eq!(sparse(&GetFeatures::new(Fid::KEEP_ALIVE_TIMER).to_sqe()), "0:0a 1:40 40:0f");
     each(
         GetFeatures::new(Fid(0)),
         GetFeatures::to_sqe,
@@ -254,10 +201,7 @@ fn features() {
             (|f| f.uuid_index = 0x7F, "56:7f"),
         ],
     );
-    assert_eq!(
-        sparse(&SetFeatures::new(Fid::NUMBER_OF_QUEUES, 3).to_sqe()),
-        "0:09 1:40 40:07 44:03"
-    );
+    assert_eq!(sparse(&SetFeatures::new(Fid::NUMBER_OF_QUEUES, 3).to_sqe()), "0:09 1:40 40:07 44:03");
     each(
         SetFeatures::new(Fid(0), 0),
         SetFeatures::to_sqe,
@@ -280,14 +224,8 @@ fn logical_blocks() {
         |rw| rw.write(0),
         Rw::parse,
         &[
-            (
-                |rw| rw.extended_tag = 0x0102_0304_0506_0708,
-                "8:08 9:07 10:06 11:05 12:04 13:03 14:02 15:01",
-            ),
-            (
-                |rw| rw.slba = 0x0102_0304_0506_0708,
-                "40:08 41:07 42:06 43:05 44:04 45:03 46:02 47:01",
-            ),
+            (|rw| rw.extended_tag = 0x0102_0304_0506_0708, "8:08 9:07 10:06 11:05 12:04 13:03 14:02 15:01"),
+            (|rw| rw.slba = 0x0102_0304_0506_0708, "40:08 41:07 42:06 43:05 44:04 45:03 46:02 47:01"),
             (|rw| rw.blocks = 65536, "48:ff 49:ff"),
             (|rw| rw.blocks = 0x0102, "48:01 49:01"),
             (|rw| rw.directive_type = 0xF, "50:f0"),
@@ -316,33 +254,17 @@ fn commands_of_logical_blocks() {
         (rw.write_zeroes(1), IoOpcode::WRITE_ZEROES),
         (rw.write_uncorrectable(1), IoOpcode::WRITE_UNCORRECTABLE),
     ] {
-        assert_eq!(
-            sparse(&sqe),
-            std::format!("0:{:02x} 1:40 4:01 40:10 48:07", opcode.0)
-        );
+        assert_eq!(sparse(&sqe), std::format!("0:{:02x} 1:40 4:01 40:10 48:07", opcode.0));
     }
-    assert_eq!(
-        sparse(&flush(0x0102)),
-        "0:00 1:40 4:02 5:01".trim_start_matches("0:00 ")
-    );
+    assert_eq!(sparse(&flush(0x0102)), "0:00 1:40 4:02 5:01".trim_start_matches("0:00 "));
     assert!(rw.with_fua(true).fua && rw.with_deallocate(true).deallocate);
 }
 
 #[test]
 fn block_counts_never_wrap() {
-    for (asked, got) in [
-        (0, 1),
-        (1, 1),
-        (65535, 65535),
-        (65536, 65536),
-        (65537, 65536),
-        (u32::MAX, 65536),
-    ] {
+    for (asked, got) in [(0, 1), (1, 1), (65535, 65535), (65536, 65536), (65537, 65536), (u32::MAX, 65536)] {
         assert_eq!(Rw::new(0, asked).blocks, got);
-        let set = Rw {
-            blocks: asked,
-            ..Rw::new(0, 1)
-        };
+        let set = Rw { blocks: asked, ..Rw::new(0, 1) };
         assert_eq!(Rw::parse(&set.read(1)).blocks, got);
     }
     assert_eq!(Rw::new(u64::MAX, 1).end(), None);
@@ -361,20 +283,14 @@ fn dataset_management() {
         DatasetManagement::parse,
         &[
             (|d| d.ranges = NonZeroU16::new(256).unwrap(), "40:ff"),
-            (
-                |d| d.attributes = DatasetAttributes(0xFFFF_FFFB),
-                "44:ff 45:ff 46:ff 47:ff",
-            ),
+            (|d| d.attributes = DatasetAttributes(0xFFFF_FFFB), "44:ff 45:ff 46:ff 47:ff"),
         ],
     );
     assert_eq!(DatasetManagement::deallocate(0), None);
     assert_eq!(DatasetManagement::deallocate(257), None);
     assert_eq!(DatasetManagement::deallocate(65537), None);
     assert_eq!(DatasetManagement::deallocate(256).unwrap().data_length(), 4096);
-    let many = DatasetManagement {
-        ranges: NonZeroU16::MAX,
-        ..one
-    };
+    let many = DatasetManagement { ranges: NonZeroU16::MAX, ..one };
     assert_eq!(DatasetManagement::parse(&many.to_sqe(1)).ranges.get(), 256);
     assert_eq!(sparse(&DatasetRange::new(0x0102, 0x0304)), "4:04 5:03 8:02 9:01");
 }
@@ -391,10 +307,7 @@ fn abort() {
         Abort { sqid: 0, cid: Cid(0) },
         Abort::to_sqe,
         Abort::parse,
-        &[
-            (|a| a.sqid = 0xABCD, "40:cd 41:ab"),
-            (|a| a.cid = Cid(0xABCD), "42:cd 43:ab"),
-        ],
+        &[(|a| a.sqid = 0xABCD, "40:cd 41:ab"), (|a| a.cid = Cid(0xABCD), "42:cd 43:ab")],
     );
     assert!(Abort::was_aborted(&Cqe::success(Cid(1))));
     assert!(!Abort::was_aborted(&Cqe::success(Cid(1)).with_dw0(1)));

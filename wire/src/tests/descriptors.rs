@@ -20,10 +20,7 @@ fn controllers_from_an_identifier() {
     let list = ControllerList::from(2, [1, 2, 0x0304]);
     assert_eq!(sparse(&list), "0:02 2:02 4:04 5:03");
     assert!(list.iter().eq([2, 0x0304]));
-    assert_eq!(
-        ControllerList::from(0, 0..3000).iter().count(),
-        ControllerList::CAPACITY
-    );
+    assert_eq!(ControllerList::from(0, 0..3000).iter().count(), ControllerList::CAPACITY);
     let mut lying = list;
     lying.count = u16::MAX.into();
     assert_eq!(lying.iter().count(), ControllerList::CAPACITY);
@@ -37,14 +34,9 @@ fn a_namespaces_names() {
         NamespaceDescriptor::Nguid(nguid),
         NamespaceDescriptor::Uuid(uuid),
         NamespaceDescriptor::Csi(CommandSet::ZONED),
-        NamespaceDescriptor::Other {
-            kind: NamespaceDescriptorKind(0x77),
-            bytes: &[1, 2],
-        },
+        NamespaceDescriptor::Other { kind: NamespaceDescriptorKind(0x77), bytes: &[1, 2] },
     ];
-    let built = names
-        .into_iter()
-        .fold(NamespaceDescriptorsBuilder::new(), |list, name| list.with(name));
+    let built = names.into_iter().fold(NamespaceDescriptorsBuilder::new(), |list, name| list.with(name));
     let bytes = built.finish();
     let mut expected = Vec::new();
     expected.extend([1, 8, 0, 0]);
@@ -85,23 +77,12 @@ fn a_known_name_of_another_length_is_not_it() {
 #[test]
 fn what_does_not_fit_is_left_out() {
     let long = [1; 256];
-    let other = |bytes| NamespaceDescriptor::Other {
-        kind: NamespaceDescriptorKind(9),
-        bytes,
-    };
-    let empty = NamespaceDescriptorsBuilder::new()
-        .with(other(&[]))
-        .with(other(&long))
-        .finish();
+    let other = |bytes| NamespaceDescriptor::Other { kind: NamespaceDescriptorKind(9), bytes };
+    let empty = NamespaceDescriptorsBuilder::new().with(other(&[])).with(other(&long)).finish();
     assert!(empty.iter().all(|&byte| byte == 0));
-    let filled = (0..20).fold(NamespaceDescriptorsBuilder::new(), |list, _| {
-        list.with(other(&long[..255]))
-    });
+    let filled = (0..20).fold(NamespaceDescriptorsBuilder::new(), |list, _| list.with(other(&long[..255])));
     let filled = filled.with(NamespaceDescriptor::Uuid([7; 16])).finish();
     // 15 descriptors of 259 bytes leave 211 bytes: no room for another, but for the UUID.
     let parsed: Vec<_> = NamespaceDescriptors::parse(&filled).collect();
-    assert_eq!(
-        (parsed.len(), parsed.last()),
-        (16, Some(&NamespaceDescriptor::Uuid([7; 16])))
-    );
+    assert_eq!((parsed.len(), parsed.last()), (16, Some(&NamespaceDescriptor::Uuid([7; 16]))));
 }

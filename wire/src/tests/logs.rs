@@ -12,10 +12,7 @@ use zerocopy::{FromZeros, IntoBytes};
 #[test]
 fn discovery_entries() {
     let mut entry = DiscoveryEntry::zeroed();
-    entry.set_tcp(TcpSubtype {
-        sectype: TcpSecurity::TLS_1_3,
-        ..TcpSubtype::zeroed()
-    });
+    entry.set_tcp(TcpSubtype { sectype: TcpSecurity::TLS_1_3, ..TcpSubtype::zeroed() });
     assert_eq!(sparse(&entry), "0:03 768:02");
     assert_eq!(entry.tcp().unwrap().sectype, TcpSecurity::TLS_1_3);
     assert_eq!(entry.rdma(), None);
@@ -31,10 +28,7 @@ fn discovery_entries() {
     entry.traddr = Ascii::new("192.0.2.1").unwrap();
     entry.trsvcid = Ascii::new("4420").unwrap();
     assert!(entry.subnqn.nqn().unwrap().is_discovery());
-    assert_eq!(
-        (entry.traddr.as_str(), entry.trsvcid.as_str()),
-        (Some("192.0.2.1"), Some("4420"))
-    );
+    assert_eq!((entry.traddr.as_str(), entry.trsvcid.as_str()), (Some("192.0.2.1"), Some("4420")));
     assert_eq!(&entry.as_bytes()[32..37], b"4420 ");
     assert_eq!(&entry.as_bytes()[512..522], b"192.0.2.1 ");
 }
@@ -42,24 +36,14 @@ fn discovery_entries() {
 #[test]
 fn supported_log_pages_and_effects() {
     let mut pages = SupportedLogPages::zeroed();
-    pages.set_page(
-        Lid::DISCOVERY,
-        LogPageSupport(0).with_supported(true).with_index_offset(true),
-    );
+    pages.set_page(Lid::DISCOVERY, LogPageSupport(0).with_supported(true).with_index_offset(true));
     assert_eq!(sparse(&pages), "448:03");
     assert!(pages.page(Lid::DISCOVERY).supported() && !pages.page(Lid(0xFF)).supported());
     let mut log = CommandEffectsLog::zeroed();
     let effects = CommandEffects(0).with_supported(true).with_content_change(true);
-    log.set_admin_command(AdminOpcode(0xFF), effects)
-        .set_io_command(IoOpcode(0xFF), effects);
+    log.set_admin_command(AdminOpcode(0xFF), effects).set_io_command(IoOpcode(0xFF), effects);
     assert_eq!(sparse(&log), "1020:03 2044:03");
-    assert_eq!(
-        (
-            log.admin_command(AdminOpcode(0xFF)),
-            log.io_command(IoOpcode(0xFF))
-        ),
-        (effects, effects)
-    );
+    assert_eq!((log.admin_command(AdminOpcode(0xFF)), log.io_command(IoOpcode(0xFF))), (effects, effects));
     assert_eq!(log.io_command(IoOpcode::READ), CommandEffects(0));
 }
 
@@ -69,10 +53,7 @@ fn error_information_has_the_status_of_the_completion() {
     entry.set_status(Status::WRITE_FAULT.with_dnr());
     entry.cid = U16::new(7);
     assert_eq!(sparse(&entry), "10:07 13:85");
-    assert_eq!(
-        (entry.status(), entry.cid()),
-        (Status::WRITE_FAULT.with_dnr(), Cid(7))
-    );
+    assert_eq!((entry.status(), entry.cid()), (Status::WRITE_FAULT.with_dnr(), Cid(7)));
 }
 
 #[test]
@@ -91,14 +72,8 @@ fn typed_fields_of_firmware_and_health() {
     let mut slots = FirmwareSlots::zeroed();
     slots.set_afi(ActiveFirmware(0).with_current(1).with_next(2));
     slots.revisions[0] = Ascii::new("1.0").unwrap();
-    assert_eq!(
-        &slots.as_bytes()[..16],
-        [0x21, 0, 0, 0, 0, 0, 0, 0, 0x31, 0x2E, 0x30, 32, 32, 32, 32, 32]
-    );
+    assert_eq!(&slots.as_bytes()[..16], [0x21, 0, 0, 0, 0, 0, 0, 0, 0x31, 0x2E, 0x30, 32, 32, 32, 32, 32]);
     let mut smart = SmartHealth::new_zeroed();
     smart.set_critical_warning(CriticalWarning::READ_ONLY);
-    assert_eq!(
-        (sparse(&smart).as_str(), smart.critical_warning()),
-        ("0:08", CriticalWarning::READ_ONLY)
-    );
+    assert_eq!((sparse(&smart).as_str(), smart.critical_warning()), ("0:08", CriticalWarning::READ_ONLY));
 }

@@ -119,12 +119,7 @@ fn truncations<T>(accepts: impl Fn(&[u8]) -> bool) {
 /// The bytes that are not 0, as `offset:byte`, to compare a whole command with a line of text.
 fn sparse(value: &(impl IntoBytes + Immutable)) -> String {
     let mut text = String::new();
-    for (i, byte) in value
-        .as_bytes()
-        .iter()
-        .enumerate()
-        .filter(|(_, byte)| **byte != 0)
-    {
+    for (i, byte) in value.as_bytes().iter().enumerate().filter(|(_, byte)| **byte != 0) {
         if !text.is_empty() {
             text.push(' ');
         }

@@ -85,84 +85,28 @@ fn all_of_them() {
 #[test]
 fn numbers_that_must_not_move() {
     assert_eq!(
-        [
-            AdminOpcode::GET_LOG_PAGE.0,
-            AdminOpcode::IDENTIFY.0,
-            AdminOpcode::ABORT.0
-        ],
+        [AdminOpcode::GET_LOG_PAGE.0, AdminOpcode::IDENTIFY.0, AdminOpcode::ABORT.0],
         [0x02, 0x06, 0x08]
     );
-    assert_eq!(
-        [AdminOpcode::SET_FEATURES.0, AdminOpcode::GET_FEATURES.0],
-        [0x09, 0x0A]
-    );
-    assert_eq!(
-        [AdminOpcode::ASYNC_EVENT_REQUEST.0, AdminOpcode::KEEP_ALIVE.0],
-        [0x0C, 0x18]
-    );
-    assert_eq!(
-        [
-            IoOpcode::FLUSH.0,
-            IoOpcode::WRITE.0,
-            IoOpcode::READ.0,
-            IoOpcode::COMPARE.0
-        ],
-        [0, 1, 2, 5]
-    );
-    assert_eq!(
-        [
-            IoOpcode::WRITE_ZEROES.0,
-            IoOpcode::DATASET_MANAGEMENT.0,
-            IoOpcode::VERIFY.0
-        ],
-        [8, 9, 0xC]
-    );
-    assert_eq!(
-        [
-            FabricsType::PROPERTY_SET.0,
-            FabricsType::CONNECT.0,
-            FabricsType::PROPERTY_GET.0
-        ],
-        [0, 1, 4]
-    );
-    assert_eq!(
-        [
-            FabricsType::AUTHENTICATION_SEND.0,
-            FabricsType::AUTHENTICATION_RECEIVE.0
-        ],
-        [5, 6]
-    );
+    assert_eq!([AdminOpcode::SET_FEATURES.0, AdminOpcode::GET_FEATURES.0], [0x09, 0x0A]);
+    assert_eq!([AdminOpcode::ASYNC_EVENT_REQUEST.0, AdminOpcode::KEEP_ALIVE.0], [0x0C, 0x18]);
+    assert_eq!([IoOpcode::FLUSH.0, IoOpcode::WRITE.0, IoOpcode::READ.0, IoOpcode::COMPARE.0], [0, 1, 2, 5]);
+    assert_eq!([IoOpcode::WRITE_ZEROES.0, IoOpcode::DATASET_MANAGEMENT.0, IoOpcode::VERIFY.0], [8, 9, 0xC]);
+    assert_eq!([FabricsType::PROPERTY_SET.0, FabricsType::CONNECT.0, FabricsType::PROPERTY_GET.0], [0, 1, 4]);
+    assert_eq!([FabricsType::AUTHENTICATION_SEND.0, FabricsType::AUTHENTICATION_RECEIVE.0], [5, 6]);
     assert_eq!(FabricsType::DISCONNECT.0, 8);
     assert_eq!(
-        [
-            Lid::ERROR_INFORMATION.0,
-            Lid::SMART_HEALTH.0,
-            Lid::FIRMWARE_SLOT.0,
-            Lid::DISCOVERY.0
-        ],
+        [Lid::ERROR_INFORMATION.0, Lid::SMART_HEALTH.0, Lid::FIRMWARE_SLOT.0, Lid::DISCOVERY.0],
         [1, 2, 3, 0x70]
     );
     assert_eq!([Fid::VOLATILE_WRITE_CACHE.0, Fid::NUMBER_OF_QUEUES.0], [6, 7]);
     assert_eq!(
-        [
-            Fid::ASYNC_EVENT_CONFIGURATION.0,
-            Fid::KEEP_ALIVE_TIMER.0,
-            Fid::HOST_IDENTIFIER.0
-        ],
+        [Fid::ASYNC_EVENT_CONFIGURATION.0, Fid::KEEP_ALIVE_TIMER.0, Fid::HOST_IDENTIFIER.0],
         [0x0B, 0x0F, 0x81]
     );
-    assert_eq!(
-        [Cns::NAMESPACE.0, Cns::CONTROLLER.0, Cns::ACTIVE_NAMESPACES.0],
-        [0, 1, 2]
-    );
-    assert_eq!(
-        [Cns::NAMESPACE_DESCRIPTORS.0, Cns::COMMAND_SET_COMBINATIONS.0],
-        [3, 0x1C]
-    );
-    assert_eq!(
-        [TransportType::RDMA.0, TransportType::FC.0, TransportType::TCP.0],
-        [1, 2, 3]
-    );
+    assert_eq!([Cns::NAMESPACE.0, Cns::CONTROLLER.0, Cns::ACTIVE_NAMESPACES.0], [0, 1, 2]);
+    assert_eq!([Cns::NAMESPACE_DESCRIPTORS.0, Cns::COMMAND_SET_COMBINATIONS.0], [3, 0x1C]);
+    assert_eq!([TransportType::RDMA.0, TransportType::FC.0, TransportType::TCP.0], [1, 2, 3]);
     assert_eq!([AddressFamily::IPV4.0, AddressFamily::IPV6.0], [1, 2]);
 }
 

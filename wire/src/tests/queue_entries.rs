@@ -52,10 +52,7 @@ fn fields_of_an_sqe_by_accessor() {
     assert_eq!((ones.fuse(), ones.psdt()), (Fuse(3), Psdt(3)));
     assert_eq!(base.with_cid(Cid(0xABCD)).cid(), Cid(0xABCD));
     assert_eq!(base.with_nsid(7).nsid(), 7);
-    assert_eq!(
-        sparse(&base.with_sgl(SglDescriptor::transport(0x0102))),
-        "32:02 33:01 39:5a"
-    );
+    assert_eq!(sparse(&base.with_sgl(SglDescriptor::transport(0x0102))), "32:02 33:01 39:5a");
 }
 
 #[test]
@@ -68,12 +65,7 @@ fn commands_use_sgls() {
 #[test]
 fn direction_of_data() {
     use DataDirection::{Bidirectional, ControllerToHost, HostToController, None};
-    for (code, direction) in [
-        (0, None),
-        (1, HostToController),
-        (2, ControllerToHost),
-        (3, Bidirectional),
-    ] {
+    for (code, direction) in [(0, None), (1, HostToController), (2, ControllerToHost), (3, Bidirectional)] {
         assert_eq!(DataDirection::from_code(code), direction);
         assert_eq!(DataDirection::from_code(code | 0xFC), direction);
         assert_eq!(Sqe::with_opcode(code | 0xC0).data_direction(), direction);
@@ -114,10 +106,7 @@ fn every_field_of_a_cqe() {
     let expected: [u8; 16] = core::array::from_fn(|i| i as u8 + 1);
     assert_eq!(cqe.as_bytes(), expected);
     assert_eq!(Cqe::read_from_bytes(&expected).unwrap(), cqe);
-    assert_eq!(
-        (cqe.dw0(), cqe.dw1(), cqe.u64()),
-        (0x0403_0201, 0x0807_0605, 0x0807_0605_0403_0201)
-    );
+    assert_eq!((cqe.dw0(), cqe.dw1(), cqe.u64()), (0x0403_0201, 0x0807_0605, 0x0807_0605_0403_0201));
     assert_eq!((cqe.sqhd(), cqe.sqid(), cqe.cid()), (0x0A09, 0x0C0B, Cid(0x0E0D)));
     assert_eq!((cqe.status().raw(), cqe.phase()), (0x100F >> 1, true));
     truncations::<Cqe>(|bytes| Cqe::ref_from_prefix(bytes).is_ok());
@@ -131,21 +120,12 @@ fn fields_of_a_cqe_by_accessor() {
     assert_eq!(sparse(&base.with_sqhd(0x0102)), "8:02 9:01");
     assert_eq!(sparse(&base.with_sqid(0x0102)), "10:02 11:01");
     assert_eq!(sparse(&base.with_dw0(0x0102_0304)), "0:04 1:03 2:02 3:01");
-    assert_eq!(
-        sparse(&base.with_u64(0x0102_0304_0506_0708)),
-        "0:08 1:07 2:06 3:05 4:04 5:03 6:02 7:01"
-    );
+    assert_eq!(sparse(&base.with_u64(0x0102_0304_0506_0708)), "0:08 1:07 2:06 3:05 4:04 5:03 6:02 7:01");
     assert_eq!(base.with_u64(u64::MAX).with_dw0(0).u64(), 0xFFFF_FFFF_0000_0000);
     assert_eq!(sparse(&base.with_phase(true)), "14:01");
     // SC 02h in bits 8:1, DNR in bit 15 of the last word.
-    assert_eq!(
-        sparse(&Cqe::error(Cid(9), Status::INVALID_FIELD.with_dnr())),
-        "12:09 14:04 15:80"
-    );
-    let ones = Cqe {
-        status: U16::new(0xFFFF),
-        ..base
-    };
+    assert_eq!(sparse(&Cqe::error(Cid(9), Status::INVALID_FIELD.with_dnr())), "12:09 14:04 15:80");
+    let ones = Cqe { status: U16::new(0xFFFF), ..base };
     assert_eq!(ones.with_status(Status::SUCCESS).status.get(), 1);
     assert_eq!(ones.with_phase(false).status.get(), 0xFFFE);
     assert_eq!(ones.status(), Status::from_raw(0x7FFF));

@@ -13,18 +13,12 @@ fn bytes_of_every_kind() {
         (
             SglDescriptor::data_block(ADDRESS, 0x0C0B_0A09),
             [1, 2, 3, 4, 5, 6, 7, 8, 9, 0xA, 0xB, 0xC, 0, 0, 0, 0x00],
-            Sgl::DataBlock {
-                address: ADDRESS,
-                length: 0x0C0B_0A09,
-            },
+            Sgl::DataBlock { address: ADDRESS, length: 0x0C0B_0A09 },
         ),
         (
             SglDescriptor::in_capsule(ADDRESS, 0x0C0B_0A09),
             [1, 2, 3, 4, 5, 6, 7, 8, 9, 0xA, 0xB, 0xC, 0, 0, 0, 0x01],
-            Sgl::InCapsule {
-                offset: ADDRESS,
-                length: 0x0C0B_0A09,
-            },
+            Sgl::InCapsule { offset: ADDRESS, length: 0x0C0B_0A09 },
         ),
         (
             SglDescriptor::bit_bucket(0x0C0B_0A09),
@@ -34,42 +28,22 @@ fn bytes_of_every_kind() {
         (
             SglDescriptor::segment_in_capsule(0, 48, false),
             [0, 0, 0, 0, 0, 0, 0, 0, 48, 0, 0, 0, 0, 0, 0, 0x21],
-            Sgl::Segment {
-                at: 0,
-                length: 48,
-                in_capsule: true,
-                last: false,
-            },
+            Sgl::Segment { at: 0, length: 48, in_capsule: true, last: false },
         ),
         (
             SglDescriptor::segment_in_capsule(16, 32, true),
             [16, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0, 0, 0, 0, 0, 0x31],
-            Sgl::Segment {
-                at: 16,
-                length: 32,
-                in_capsule: true,
-                last: true,
-            },
+            Sgl::Segment { at: 16, length: 32, in_capsule: true, last: true },
         ),
         (
             SglDescriptor::keyed(ADDRESS, 0x000B_0A09, 0x0F0E_0D0C, false).unwrap(),
             [1, 2, 3, 4, 5, 6, 7, 8, 9, 0xA, 0xB, 0xC, 0xD, 0xE, 0xF, 0x40],
-            Sgl::Keyed {
-                address: ADDRESS,
-                length: 0x000B_0A09,
-                key: 0x0F0E_0D0C,
-                invalidate: false,
-            },
+            Sgl::Keyed { address: ADDRESS, length: 0x000B_0A09, key: 0x0F0E_0D0C, invalidate: false },
         ),
         (
             SglDescriptor::keyed(0, SglDescriptor::MAX_KEYED_LENGTH, u32::MAX, true).unwrap(),
             [0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 0x4F],
-            Sgl::Keyed {
-                address: 0,
-                length: 0x00FF_FFFF,
-                key: u32::MAX,
-                invalidate: true,
-            },
+            Sgl::Keyed { address: 0, length: 0x00FF_FFFF, key: u32::MAX, invalidate: true },
         ),
         (
             SglDescriptor::transport(0x0C0B_0A09),
@@ -101,10 +75,7 @@ fn every_identifier_is_a_kind_or_an_error() {
     for identifier in 0..=u8::MAX {
         let mut descriptor = SglDescriptor::data_block(0, 16);
         descriptor.identifier = identifier;
-        let legal = matches!(
-            identifier,
-            0x00 | 0x01 | 0x10 | 0x20 | 0x21 | 0x30 | 0x31 | 0x40 | 0x4F | 0x5A
-        );
+        let legal = matches!(identifier, 0x00 | 0x01 | 0x10 | 0x20 | 0x21 | 0x30 | 0x31 | 0x40 | 0x4F | 0x5A);
         let parsed = descriptor.parse();
         assert_eq!(parsed.is_ok(), legal, "{identifier:#04x}");
         if let Err(error) = parsed {
@@ -120,9 +91,7 @@ fn every_identifier_is_a_kind_or_an_error() {
 #[test]
 fn segments_are_of_whole_descriptors() {
     for length in [0, 1, 15, 17, u32::MAX] {
-        let error = SglDescriptor::segment_in_capsule(0, length, true)
-            .parse()
-            .unwrap_err();
+        let error = SglDescriptor::segment_in_capsule(0, length, true).parse().unwrap_err();
         assert_eq!(error, SglError::SegmentLength { length });
         assert_eq!(error.status(), Status::INVALID_SGL_SEGMENT_DESCRIPTOR);
     }
@@ -143,25 +112,12 @@ fn in_capsule_bounds() {
     assert_eq!(in_capsule_range(1, 2, 4), Ok(1..3));
     for offset in [4097, u64::MAX] {
         let error = in_capsule_range(offset, 0, 4096).unwrap_err();
-        assert_eq!(
-            error,
-            SglError::Offset {
-                offset,
-                available: 4096
-            }
-        );
+        assert_eq!(error, SglError::Offset { offset, available: 4096 });
         assert_eq!(error.status(), Status::SGL_OFFSET_INVALID);
     }
     for (offset, length) in [(0, 4097), (4096, 1), (1, u32::MAX)] {
         let error = in_capsule_range(offset, length, 4096).unwrap_err();
-        assert_eq!(
-            error,
-            SglError::Length {
-                offset,
-                length,
-                available: 4096
-            }
-        );
+        assert_eq!(error, SglError::Length { offset, length, available: 4096 });
         assert_eq!(error.status(), Status::DATA_SGL_LENGTH_INVALID);
     }
 }

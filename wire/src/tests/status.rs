@@ -10,10 +10,7 @@ use std::string::ToString;
 fn the_field_bit_by_bit() {
     let ones = Status::from_raw(0xFFFF);
     assert_eq!(ones.raw(), 0x7FFF);
-    assert_eq!(
-        (ones.sc(), ones.sct().0, ones.crd(), ones.more(), ones.dnr()),
-        (0xFF, 7, 3, true, true)
-    );
+    assert_eq!((ones.sc(), ones.sct().0, ones.crd(), ones.more(), ones.dnr()), (0xFF, 7, 3, true, true));
     for (raw, sc, sct, crd, more, dnr) in [
         (0x00FF, 0xFF, 0, 0, false, false),
         (0x0700, 0, 7, 0, false, false),
@@ -22,13 +19,7 @@ fn the_field_bit_by_bit() {
         (0x4000, 0, 0, 0, false, true),
     ] {
         let status = Status::from_raw(raw);
-        let got = (
-            status.sc(),
-            status.sct().0,
-            status.crd(),
-            status.more(),
-            status.dnr(),
-        );
+        let got = (status.sc(), status.sct().0, status.crd(), status.more(), status.dnr());
         assert_eq!(got, (sc, sct, crd, more, dnr), "{raw:#06x}");
     }
     assert_eq!(Status::SUCCESS.with_dnr().raw(), 0x4000);
@@ -109,10 +100,7 @@ fn every_code_has_words() {
     }
     for &(status, _, _, name) in KNOWN_FABRICS {
         assert_eq!(status.with_dnr().fabrics_name(), Some(name));
-        assert!(
-            status.fabrics_description().is_some_and(|text| text.len() > 10),
-            "{name}"
-        );
+        assert!(status.fabrics_description().is_some_and(|text| text.len() > 10), "{name}");
     }
 }
 
@@ -125,48 +113,23 @@ fn success_is_of_the_code_alone() {
     assert!(Status::INVALID_FIELD.with_dnr().is(Status::INVALID_FIELD));
     assert!(!Status::INVALID_FIELD.is(Status::INVALID_OPCODE));
     assert_ne!(Status::INVALID_FIELD.with_dnr(), Status::INVALID_FIELD);
-    assert_eq!(
-        Status::INVALID_FIELD.with_dnr().with_crd(1).with_more().code(),
-        Status::INVALID_FIELD
-    );
+    assert_eq!(Status::INVALID_FIELD.with_dnr().with_crd(1).with_more().code(), Status::INVALID_FIELD);
 }
 
 #[test]
 fn for_people() {
+    assert_eq!(Status::INVALID_FIELD.to_string(), "Invalid Field in Command (00h/02h)");
     assert_eq!(
-        Status::INVALID_FIELD.to_string(),
-        "Invalid Field in Command (00h/02h)"
-    );
-    assert_eq!(
-        Status::INVALID_FIELD
-            .with_dnr()
-            .with_more()
-            .with_crd(2)
-            .to_string(),
+        Status::INVALID_FIELD.with_dnr().with_more().with_crd(2).to_string(),
         "Invalid Field in Command (00h/02h, CRD 2, more, do not retry)"
     );
     assert_eq!(Status::from_raw(0x80).to_string(), "LBA Out of Range (00h/80h)");
-    assert_eq!(
-        Status::CONNECT_INVALID_HOST.to_string(),
-        "Connect Invalid Host (01h/84h)"
-    );
-    assert_eq!(
-        Status::CONNECT_CONTROLLER_BUSY.to_string(),
-        "Invalid Protection Information (01h/81h)"
-    );
-    assert_eq!(
-        Status::CONNECT_CONTROLLER_BUSY.as_fabrics().to_string(),
-        "Connect Controller Busy (01h/81h)"
-    );
-    assert_eq!(
-        Status::INVALID_FIELD.as_fabrics().to_string(),
-        "Invalid Field in Command (00h/02h)"
-    );
+    assert_eq!(Status::CONNECT_INVALID_HOST.to_string(), "Connect Invalid Host (01h/84h)");
+    assert_eq!(Status::CONNECT_CONTROLLER_BUSY.to_string(), "Invalid Protection Information (01h/81h)");
+    assert_eq!(Status::CONNECT_CONTROLLER_BUSY.as_fabrics().to_string(), "Connect Controller Busy (01h/81h)");
+    assert_eq!(Status::INVALID_FIELD.as_fabrics().to_string(), "Invalid Field in Command (00h/02h)");
     assert_eq!(Status::from_raw(0x07AB).to_string(), "Vendor Specific (07h/ABh)");
     assert_eq!(Status::from_raw(0x00C0).to_string(), "Vendor Specific (00h/C0h)");
     assert_eq!(Status::from_raw(0x0477).to_string(), "Unknown Status (04h/77h)");
-    assert_eq!(
-        format!("{:?}", Status::SUCCESS),
-        "Status(Successful Completion (00h/00h))"
-    );
+    assert_eq!(format!("{:?}", Status::SUCCESS), "Status(Successful Completion (00h/00h))");
 }
