@@ -1,7 +1,8 @@
 //! The Connect command: every field, in the order of the wire, and what an accepted one makes (NVMe-oF 1.1 §3.3, §4.2).
 //!
 //! The host's right to the subsystem is asked on every Connect, of the admin queue and of I/O queues alike. Reserved bits of
-//! CATTR, its priority class included, are not looked at: nothing arbitrates between queues here.
+//! CATTR, its priority class included, are not looked at: nothing arbitrates between queues here. Nor is KATO on an I/O queue:
+//! the timer belongs to the admin queue, and hosts of SPDK fill the field in on every queue.
 
 use std::sync::Arc;
 
@@ -88,10 +89,6 @@ impl Shared {
         };
         if command.qid == 0 && depth > self.options.max_admin_entries {
             return Err(InvalidParameter::SQSIZE.into());
-        }
-        // The timer belongs to the admin queue; on an I/O queue the field means nothing and is to be 0.
-        if command.qid != 0 && command.kato != 0 {
-            return Err(InvalidParameter::KATO.into());
         }
         if data.hostid == [0; 16] {
             return Err(InvalidParameter::HOSTID.into());
