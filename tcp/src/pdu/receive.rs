@@ -103,9 +103,14 @@ impl Header {
 
         // spec: TCP-CH-05
         let reserved = flags.outside(kind.flags());
-        if reserved != Flags(0) {
+        let flags = if reserved == Flags(0) {
+            flags
+        } else if matches!(kind, Kind::IcReq | Kind::IcResp) {
+            // A peer of a later revision may ask for something here; the flags of our own PDU say that we do not know it.
+            Flags(0)
+        } else {
             return Err(Violation::ReservedFlags { kind, found: reserved.0 });
-        }
+        };
         // spec: TCP-DG-02
         let header_digest = receiver.digests.header && !kind.is_outside_negotiation();
         if flags.has(Flags::HDGSTF) != header_digest {

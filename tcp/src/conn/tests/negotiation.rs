@@ -70,7 +70,6 @@ fn a_wrong_icreq_is_answered_with_the_offset_of_what_is_wrong() {
         ("PLEN short", put(good.clone(), 4, &127u32.to_le_bytes()), 1, 4),
         ("PLEN long", put(good.clone(), 4, &129u32.to_le_bytes()), 1, 4),
         ("PLEN huge", put(good.clone(), 4, &[0xff; 4]), 1, 4),
-        ("flags", put(good.clone(), 1, &[1]), 1, 1),
         ("PDO", put(good.clone(), 3, &[8]), 1, 3),
         ("a command first", [vec![4, 0, 72, 0, 72, 0, 0, 0], vec![0; 64]].concat(), 2, 0),
         ("data first", [vec![6, 0, 24, 24, 28, 0, 0, 0], vec![0; 20]].concat(), 2, 0),
@@ -95,6 +94,20 @@ fn a_wrong_icreq_is_answered_with_the_offset_of_what_is_wrong() {
         panic!()
     };
     assert_eq!(error.kind(), ErrorKind::Incompatible);
+}
+
+// test: TCP-CH-05
+#[test]
+fn unknown_flags_of_icreq_are_passed_over() {
+    let setting = Setting::default();
+    let good = setting.host.request().as_bytes().to_vec();
+    for flags in [1, 2, 3, 0x80, 0xff] {
+        let mut raw = controller(&setting);
+        raw.send(&put(good.clone(), 1, &[flags]));
+        let answer = raw.output();
+        assert_eq!((answer.len(), answer[0], answer[1]), (128, 1, 0), "an ICResp without flags");
+        assert!(raw.conn.take_established());
+    }
 }
 
 // test: TCP-IC-21
