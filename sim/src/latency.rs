@@ -4,7 +4,6 @@
 //! of them. Deliberately absent: what a link adds (that is [`Link`](crate::Link)) and anything of the controller's side.
 
 use std::{
-    os::fd::BorrowedFd,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,9 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::decorate::{engine_of_inner, transport_of_inner};
 use nvmf_transport::{
-    Close, Command, ConnectOptions, Engine, Error, HostEngine, HostEvent, HostTransport, Limits, Memory,
-    Misuse, Offer, QueueId, QueueSettings, Refused, Target, Transport, Wire,
+    Close, Command, ConnectOptions, Engine, Error, HostEngine, HostEvent, HostTransport, Misuse, QueueId,
+    QueueSettings, Refused, Target,
 };
 use nvmf_wire::Cid;
 
@@ -74,23 +74,7 @@ impl Delayed {
     }
 }
 
-impl Transport for Delayed {
-    fn name(&self) -> &'static str {
-        self.inner.name()
-    }
-
-    fn wire(&self) -> Wire {
-        self.inner.wire()
-    }
-
-    fn offer(&self, target: &Target) -> Offer {
-        self.inner.offer(target)
-    }
-
-    fn limits(&self) -> Limits {
-        self.inner.limits()
-    }
-}
+transport_of_inner!(Delayed);
 
 impl HostTransport for Delayed {
     fn host_engine(&self) -> Result<Box<dyn HostEngine>, Error> {
@@ -110,24 +94,10 @@ struct Host {
 }
 
 impl Engine for Host {
-    fn transport(&self) -> &'static str {
-        self.inner.transport()
-    }
-
-    fn memory(&self) -> Arc<dyn Memory> {
-        self.inner.memory()
-    }
-
-    fn wait_handle(&self) -> BorrowedFd<'_> {
-        self.inner.wait_handle()
-    }
+    engine_of_inner!();
 
     fn next_timeout(&self) -> Option<Instant> {
         self.inner.next_timeout().into_iter().chain(self.held.next()).min()
-    }
-
-    fn limits(&self, queue: QueueId) -> Option<&Limits> {
-        self.inner.limits(queue)
     }
 
     fn configure(&mut self, queue: QueueId, settings: QueueSettings) -> Result<(), Misuse> {

@@ -18,6 +18,7 @@ pub mod trace;
 
 mod clock;
 mod controller;
+mod decorate;
 mod hold;
 mod host;
 mod message;

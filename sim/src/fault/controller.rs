@@ -1,11 +1,12 @@
 //! A controller's engine that suffers: faults strike commands on arrival, flipped bits the data of both directions.
 
-use std::{collections::BTreeMap, os::fd::BorrowedFd, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
+use crate::decorate::{engine_of_inner, transport_of_inner};
 use nvmf_transport::{
     Buffer, Close, CloseReason, ControllerEngine, ControllerEvent, ControllerTransport, Engine, Error,
-    ErrorKind, Gather, Limits, Listener, ListenerId, Memory, Misuse, Offer, QueueId, QueueSettings, Refused,
-    RequestData, RequestId, Stage, Target, Transport, Wire,
+    ErrorKind, Gather, Listener, ListenerId, Misuse, QueueId, QueueSettings, Refused, RequestData, RequestId,
+    Stage, Target,
 };
 use nvmf_wire::Cqe;
 
@@ -21,23 +22,7 @@ pub(super) struct Faulty {
     pub(super) faults: Faults,
 }
 
-impl Transport for Faulty {
-    fn name(&self) -> &'static str {
-        self.inner.name()
-    }
-
-    fn wire(&self) -> Wire {
-        self.inner.wire()
-    }
-
-    fn offer(&self, target: &Target) -> Offer {
-        self.inner.offer(target)
-    }
-
-    fn limits(&self) -> Limits {
-        self.inner.limits()
-    }
-}
+transport_of_inner!(Faulty);
 
 impl ControllerTransport for Faulty {
     fn controller_engine(&self) -> Result<Box<dyn ControllerEngine>, Error> {
@@ -194,17 +179,7 @@ impl Controller {
 }
 
 impl Engine for Controller {
-    fn transport(&self) -> &'static str {
-        self.inner.transport()
-    }
-
-    fn memory(&self) -> Arc<dyn Memory> {
-        self.inner.memory()
-    }
-
-    fn wait_handle(&self) -> BorrowedFd<'_> {
-        self.inner.wait_handle()
-    }
+    engine_of_inner!();
 
     fn next_timeout(&self) -> Option<Instant> {
         let of_queues = self.queues.values().flat_map(|queue| {
@@ -213,10 +188,6 @@ impl Engine for Controller {
             queue.overtaken.iter().map(|(_, until, _)| *until).chain(stalled)
         });
         of_queues.chain(self.inner.next_timeout()).chain(self.held.next()).min()
-    }
-
-    fn limits(&self, queue: QueueId) -> Option<&Limits> {
-        self.inner.limits(queue)
     }
 
     fn configure(&mut self, queue: QueueId, settings: QueueSettings) -> Result<(), Misuse> {

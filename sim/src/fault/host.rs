@@ -2,15 +2,14 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    os::fd::BorrowedFd,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use crate::decorate::{engine_of_inner, transport_of_inner};
 use nvmf_transport::{
     Close, CloseReason, Command, ConnectOptions, Data, Engine, Error, ErrorKind, HostEngine, HostEvent,
-    HostTransport, Limits, Memory, Misuse, Offer, QueueId, QueueSettings, Refused, Stage, Target, Transport,
-    Wire,
+    HostTransport, Misuse, QueueId, QueueSettings, Refused, Stage, Target,
 };
 use nvmf_wire::Cid;
 
@@ -25,23 +24,7 @@ pub(super) struct Faulty {
     pub(super) faults: Faults,
 }
 
-impl Transport for Faulty {
-    fn name(&self) -> &'static str {
-        self.inner.name()
-    }
-
-    fn wire(&self) -> Wire {
-        self.inner.wire()
-    }
-
-    fn offer(&self, target: &Target) -> Offer {
-        self.inner.offer(target)
-    }
-
-    fn limits(&self) -> Limits {
-        self.inner.limits()
-    }
-}
+transport_of_inner!(Faulty);
 
 impl HostTransport for Faulty {
     fn host_engine(&self) -> Result<Box<dyn HostEngine>, Error> {
@@ -249,17 +232,7 @@ impl Host {
 }
 
 impl Engine for Host {
-    fn transport(&self) -> &'static str {
-        self.inner.transport()
-    }
-
-    fn memory(&self) -> Arc<dyn Memory> {
-        self.inner.memory()
-    }
-
-    fn wait_handle(&self) -> BorrowedFd<'_> {
-        self.inner.wait_handle()
-    }
+    engine_of_inner!();
 
     fn next_timeout(&self) -> Option<Instant> {
         let of_queues = self.queues.values().flat_map(|queue| {
@@ -268,10 +241,6 @@ impl Engine for Host {
             queue.overtaken.iter().map(|(_, until, _)| *until).chain(stalled)
         });
         of_queues.chain(self.inner.next_timeout()).chain(self.held.next()).min()
-    }
-
-    fn limits(&self, queue: QueueId) -> Option<&Limits> {
-        self.inner.limits(queue)
     }
 
     fn configure(&mut self, queue: QueueId, settings: QueueSettings) -> Result<(), Misuse> {

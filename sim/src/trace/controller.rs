@@ -1,11 +1,11 @@
 //! A controller's engine that writes down what it is asked and what it reports.
 
-use std::{os::fd::BorrowedFd, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
+use crate::decorate::{engine_of_inner, transport_of_inner};
 use nvmf_transport::{
-    Buffer, Close, ControllerEngine, ControllerEvent, ControllerTransport, Engine, Error, Gather, Limits,
-    Listener, ListenerId, Memory, Misuse, Offer, QueueId, QueueSettings, Refused, RequestId, Target,
-    Transport, Wire,
+    Buffer, Close, ControllerEngine, ControllerEvent, ControllerTransport, Engine, Error, Gather, Listener,
+    ListenerId, Misuse, QueueId, QueueSettings, Refused, RequestId, Target,
 };
 use nvmf_wire::Cqe;
 
@@ -16,23 +16,7 @@ pub(super) struct Traced {
     pub(super) trace: Trace,
 }
 
-impl Transport for Traced {
-    fn name(&self) -> &'static str {
-        self.inner.name()
-    }
-
-    fn wire(&self) -> Wire {
-        self.inner.wire()
-    }
-
-    fn offer(&self, target: &Target) -> Offer {
-        self.inner.offer(target)
-    }
-
-    fn limits(&self) -> Limits {
-        self.inner.limits()
-    }
-}
+transport_of_inner!(Traced);
 
 impl ControllerTransport for Traced {
     fn controller_engine(&self) -> Result<Box<dyn ControllerEngine>, Error> {
@@ -46,24 +30,10 @@ struct Controller {
 }
 
 impl Engine for Controller {
-    fn transport(&self) -> &'static str {
-        self.inner.transport()
-    }
-
-    fn memory(&self) -> Arc<dyn Memory> {
-        self.inner.memory()
-    }
-
-    fn wait_handle(&self) -> BorrowedFd<'_> {
-        self.inner.wait_handle()
-    }
+    engine_of_inner!();
 
     fn next_timeout(&self) -> Option<Instant> {
         self.inner.next_timeout()
-    }
-
-    fn limits(&self, queue: QueueId) -> Option<&Limits> {
-        self.inner.limits(queue)
     }
 
     fn configure(&mut self, queue: QueueId, settings: QueueSettings) -> Result<(), Misuse> {

@@ -1,10 +1,11 @@
 //! A host's engine that writes down what it is asked and what it reports.
 
-use std::{os::fd::BorrowedFd, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
+use crate::decorate::{engine_of_inner, transport_of_inner};
 use nvmf_transport::{
-    Close, Command, ConnectOptions, Engine, Error, HostEngine, HostEvent, HostTransport, Limits, Memory,
-    Misuse, Offer, QueueId, QueueSettings, Refused, Target, Transport, Wire,
+    Close, Command, ConnectOptions, Engine, Error, HostEngine, HostEvent, HostTransport, Misuse, QueueId,
+    QueueSettings, Refused, Target,
 };
 use nvmf_wire::Cid;
 
@@ -15,23 +16,7 @@ pub(super) struct Traced {
     pub(super) trace: Trace,
 }
 
-impl Transport for Traced {
-    fn name(&self) -> &'static str {
-        self.inner.name()
-    }
-
-    fn wire(&self) -> Wire {
-        self.inner.wire()
-    }
-
-    fn offer(&self, target: &Target) -> Offer {
-        self.inner.offer(target)
-    }
-
-    fn limits(&self) -> Limits {
-        self.inner.limits()
-    }
-}
+transport_of_inner!(Traced);
 
 impl HostTransport for Traced {
     fn host_engine(&self) -> Result<Box<dyn HostEngine>, Error> {
@@ -53,24 +38,10 @@ pub(super) fn answer<T, E: std::fmt::Display>(result: &Result<T, E>) -> String {
 }
 
 impl Engine for Host {
-    fn transport(&self) -> &'static str {
-        self.inner.transport()
-    }
-
-    fn memory(&self) -> Arc<dyn Memory> {
-        self.inner.memory()
-    }
-
-    fn wait_handle(&self) -> BorrowedFd<'_> {
-        self.inner.wait_handle()
-    }
+    engine_of_inner!();
 
     fn next_timeout(&self) -> Option<Instant> {
         self.inner.next_timeout()
-    }
-
-    fn limits(&self, queue: QueueId) -> Option<&Limits> {
-        self.inner.limits(queue)
     }
 
     fn configure(&mut self, queue: QueueId, settings: QueueSettings) -> Result<(), Misuse> {
