@@ -5,10 +5,7 @@
 //! *moved* into an engine and come back in an event, so memory that hardware may still write is never reachable.
 //!
 //! This is the one place of the interface with `unsafe`: everything above it works on slices.
-#![allow(
-    unsafe_code,
-    reason = "owns raw allocations and hands out disjoint slices of them"
-)]
+#![allow(unsafe_code, reason = "owns raw allocations and hands out disjoint slices of them")]
 
 use std::{
     alloc::{self, Layout},
@@ -44,22 +41,12 @@ unsafe impl Sync for Region {}
 impl Region {
     /// Allocates `len` zeroed bytes. Fails, and does not abort, when memory is short.
     pub fn allocate(len: usize) -> Result<Self, Error> {
-        let short = || {
-            Error::new(
-                Stage::Memory,
-                ErrorKind::Resources,
-                format!("cannot allocate {len} bytes"),
-            )
-        };
+        let short =
+            || Error::new(Stage::Memory, ErrorKind::Resources, format!("cannot allocate {len} bytes"));
         let layout = Self::layout(len).ok_or_else(short)?;
         // SAFETY: `layout` has a size of at least one.
         let start = NonNull::new(unsafe { alloc::alloc_zeroed(layout) }).ok_or_else(short)?;
-        Ok(Self {
-            start,
-            len,
-            registration: None,
-            home: None,
-        })
+        Ok(Self { start, len, registration: None, home: None })
     }
 
     fn layout(len: usize) -> Option<Layout> {
@@ -145,11 +132,7 @@ impl Buffer {
     /// The whole of a region that has no other handle.
     pub(crate) fn whole(region: Arc<Region>) -> Self {
         debug_assert_eq!(Arc::strong_count(&region), 1);
-        Self {
-            start: region.start,
-            len: region.len,
-            region: ManuallyDrop::new(region),
-        }
+        Self { start: region.start, len: region.len, region: ManuallyDrop::new(region) }
     }
 
     /// Changes the region under a buffer that is its only handle; `None`, and the buffer is gone, if it is not.
@@ -169,11 +152,7 @@ impl Buffer {
         assert!(at <= self.len, "split at {at} of a buffer of {} bytes", self.len);
         // SAFETY: `at` is within the range.
         let start = unsafe { self.start.add(at) };
-        let tail = Self {
-            start,
-            len: self.len - at,
-            region: self.region.clone(),
-        };
+        let tail = Self { start, len: self.len - at, region: self.region.clone() };
         self.len = at;
         tail
     }
@@ -200,11 +179,7 @@ impl Buffer {
         let this = ManuallyDrop::new(self);
         // SAFETY: `this` is never dropped, so the reference moves and is not duplicated.
         let region = unsafe { std::ptr::read(&this.region) };
-        View {
-            start: this.start,
-            len: this.len,
-            region,
-        }
+        View { start: this.start, len: this.len, region }
     }
 }
 
@@ -264,11 +239,7 @@ impl View {
         );
         // SAFETY: the start of the range is within the view.
         let start = unsafe { self.start.add(range.start) };
-        Self {
-            start,
-            len: range.end - range.start,
-            region: self.region.clone(),
-        }
+        Self { start, len: range.end - range.start, region: self.region.clone() }
     }
 
     /// Takes the right to write back, if no other handle to the region exists.
@@ -279,21 +250,13 @@ impl View {
         let this = ManuallyDrop::new(self);
         // SAFETY: `this` is never dropped, so the reference moves; it is the only one, so the range is exclusive.
         let region = unsafe { std::ptr::read(&this.region) };
-        Ok(Buffer {
-            start: this.start,
-            len: this.len,
-            region,
-        })
+        Ok(Buffer { start: this.start, len: this.len, region })
     }
 }
 
 impl Clone for View {
     fn clone(&self) -> Self {
-        Self {
-            start: self.start,
-            len: self.len,
-            region: self.region.clone(),
-        }
+        Self { start: self.start, len: self.len, region: self.region.clone() }
     }
 }
 

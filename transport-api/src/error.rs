@@ -86,12 +86,7 @@ pub struct Error {
 impl Error {
     /// What failed, of what kind, and in words what was seen. `detail` has no final period and does not repeat the stage.
     pub fn new(stage: Stage, kind: ErrorKind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            stage,
-            kind,
-            detail: detail.into(),
-            source: None,
-        }
+        Self { stage, kind, detail: detail.into(), source: None }
     }
 
     /// Adds the cause, which `Display` does not repeat.

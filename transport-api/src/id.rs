@@ -52,10 +52,7 @@ struct Entry<T> {
 
 impl<T> Default for Queues<T> {
     fn default() -> Self {
-        Self {
-            entries: Vec::new(),
-            free: Vec::new(),
-        }
+        Self { entries: Vec::new(), free: Vec::new() }
     }
 }
 
@@ -63,18 +60,12 @@ impl<T> Queues<T> {
     /// Stores the value that `make` builds, knowing its name.
     pub fn insert_with(&mut self, make: impl FnOnce(QueueId) -> T) -> QueueId {
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.entries.push(Entry {
-                generation: 0,
-                value: None,
-            });
+            self.entries.push(Entry { generation: 0, value: None });
             (self.entries.len() - 1) as u32
         });
         let entry = &mut self.entries[slot as usize];
         entry.generation = entry.generation.wrapping_add(1);
-        let id = QueueId {
-            slot,
-            generation: entry.generation,
-        };
+        let id = QueueId { slot, generation: entry.generation };
         entry.value = Some(make(id));
         id
     }
@@ -86,30 +77,18 @@ impl<T> Queues<T> {
 
     /// The value of a live queue.
     pub fn get(&self, id: QueueId) -> Option<&T> {
-        self.entries
-            .get(id.slot())
-            .filter(|e| e.generation == id.generation)?
-            .value
-            .as_ref()
+        self.entries.get(id.slot()).filter(|e| e.generation == id.generation)?.value.as_ref()
     }
 
     /// The value of a live queue.
     pub fn get_mut(&mut self, id: QueueId) -> Option<&mut T> {
-        self.entries
-            .get_mut(id.slot())
-            .filter(|e| e.generation == id.generation)?
-            .value
-            .as_mut()
+        self.entries.get_mut(id.slot()).filter(|e| e.generation == id.generation)?.value.as_mut()
     }
 
     /// Ends a queue.
     pub fn remove(&mut self, id: QueueId) -> Option<T> {
-        let value = self
-            .entries
-            .get_mut(id.slot())
-            .filter(|e| e.generation == id.generation)?
-            .value
-            .take()?;
+        let value =
+            self.entries.get_mut(id.slot()).filter(|e| e.generation == id.generation)?.value.take()?;
         self.free.push(id.slot);
         Some(value)
     }
@@ -117,35 +96,20 @@ impl<T> Queues<T> {
     /// The live queue in a slot (the inverse of [`QueueId::slot`]).
     pub fn at_slot(&self, slot: usize) -> Option<QueueId> {
         let entry = self.entries.get(slot).filter(|e| e.value.is_some())?;
-        Some(QueueId {
-            slot: slot as u32,
-            generation: entry.generation,
-        })
+        Some(QueueId { slot: slot as u32, generation: entry.generation })
     }
 
     /// All live queues.
     pub fn iter(&self) -> impl Iterator<Item = (QueueId, &T)> {
         self.entries.iter().enumerate().filter_map(|(slot, e)| {
-            Some((
-                QueueId {
-                    slot: slot as u32,
-                    generation: e.generation,
-                },
-                e.value.as_ref()?,
-            ))
+            Some((QueueId { slot: slot as u32, generation: e.generation }, e.value.as_ref()?))
         })
     }
 
     /// All live queues.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (QueueId, &mut T)> {
         self.entries.iter_mut().enumerate().filter_map(|(slot, e)| {
-            Some((
-                QueueId {
-                    slot: slot as u32,
-                    generation: e.generation,
-                },
-                e.value.as_mut()?,
-            ))
+            Some((QueueId { slot: slot as u32, generation: e.generation }, e.value.as_mut()?))
         })
     }
 

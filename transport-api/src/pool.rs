@@ -24,11 +24,7 @@ impl Home {
             Some(only) => only.home = Some(self),
             None => return,
         }
-        shared
-            .free
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(region);
+        shared.free.lock().unwrap_or_else(PoisonError::into_inner).push(region);
     }
 
     /// Notes that a region was freed instead of given back.
@@ -52,26 +48,13 @@ pub struct Pool {
 impl Pool {
     /// A pool of at most `capacity` buffers of `size` bytes. Allocates nothing yet.
     pub fn new(memory: Arc<dyn Memory>, size: usize, capacity: usize) -> Self {
-        let shared = Shared {
-            free: Mutex::new(Vec::new()),
-            made: AtomicUsize::new(0),
-        };
-        Self {
-            shared: Arc::new(shared),
-            memory,
-            size,
-            capacity,
-        }
+        let shared = Shared { free: Mutex::new(Vec::new()), made: AtomicUsize::new(0) };
+        Self { shared: Arc::new(shared), memory, size, capacity }
     }
 
     /// Takes a buffer, or `None` when all are lent or memory is short.
     pub fn take(&self) -> Option<Buffer> {
-        let recycled = self
-            .shared
-            .free
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop();
+        let recycled = self.shared.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         if let Some(region) = recycled {
             return Some(Buffer::whole(region));
         }

@@ -81,9 +81,7 @@ pub struct Selection<T: ?Sized> {
 
 impl<T: ?Sized + Transport> fmt::Debug for Selection<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Selection")
-            .field("verdicts", &self.verdicts)
-            .finish_non_exhaustive()
+        f.debug_struct("Selection").field("verdicts", &self.verdicts).finish_non_exhaustive()
     }
 }
 
@@ -121,9 +119,7 @@ impl<T: ?Sized> Default for Transports<T> {
 
 impl<T: ?Sized> Clone for Transports<T> {
     fn clone(&self) -> Self {
-        Self {
-            list: self.list.clone(),
-        }
+        Self { list: self.list.clone() }
     }
 }
 
@@ -146,14 +142,7 @@ impl<T: ?Sized + Transport> Transports<T> {
             .list
             .iter()
             .map(|t| {
-                (
-                    Verdict {
-                        transport: t.name(),
-                        wire: t.wire(),
-                        offer: Self::ask(t, target, policy),
-                    },
-                    t,
-                )
+                (Verdict { transport: t.name(), wire: t.wire(), offer: Self::ask(t, target, policy) }, t)
             })
             .collect();
         verdicts.sort_by_key(|(verdict, _)| match verdict.offer {
@@ -180,10 +169,9 @@ impl<T: ?Sized + Transport> Transports<T> {
             Policy::Exclude(names) if names.iter().any(|name| name == transport.name()) => {
                 decline("excluded by policy".into())
             }
-            _ if !target.allows(transport.wire()) => decline(format!(
-                "speaks nvme+{}, and {target} is asked for",
-                transport.wire()
-            )),
+            _ if !target.allows(transport.wire()) => {
+                decline(format!("speaks nvme+{}, and {target} is asked for", transport.wire()))
+            }
             _ => transport.offer(target),
         }
     }

@@ -23,18 +23,9 @@ struct Entry<T> {
 impl<T> CommandSlots<T> {
     /// `depth` slots, all free.
     pub fn new(depth: u16) -> Self {
-        let entries = (0..depth)
-            .map(|_| Entry {
-                generation: 0,
-                value: None,
-            })
-            .collect();
+        let entries = (0..depth).map(|_| Entry { generation: 0, value: None }).collect();
         let bits = u32::BITS - u32::from(depth.saturating_sub(1)).leading_zeros();
-        Self {
-            entries,
-            free: (0..depth).rev().collect(),
-            bits,
-        }
+        Self { entries, free: (0..depth).rev().collect(), bits }
     }
 
     /// Takes a slot for `value`, or gives it back when none is free.
@@ -58,9 +49,7 @@ impl<T> CommandSlots<T> {
     }
 
     fn entry(&self, cid: Cid) -> Option<usize> {
-        let mask = 1u16
-            .checked_shl(self.bits)
-            .map_or(u16::MAX, |limit| limit.wrapping_sub(1));
+        let mask = 1u16.checked_shl(self.bits).map_or(u16::MAX, |limit| limit.wrapping_sub(1));
         let slot = cid.0 & mask;
         let entry = self.entries.get(usize::from(slot))?;
         (entry.value.is_some() && Self::cid(self.bits, slot, entry.generation) == cid.0)

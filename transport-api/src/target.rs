@@ -49,10 +49,7 @@ pub struct Target {
 impl Target {
     /// An address on a named wire.
     pub fn new(wire: Wire, address: SocketAddr) -> Self {
-        Self {
-            wire: Some(wire),
-            address,
-        }
+        Self { wire: Some(wire), address }
     }
 
     /// Whether a transport that speaks `wire` can serve this target.

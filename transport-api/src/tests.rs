@@ -21,10 +21,7 @@ fn a_buffer_is_zeroed_and_page_aligned() {
 
 #[test]
 fn an_impossible_allocation_is_an_error() {
-    assert_eq!(
-        Pages.allocate(usize::MAX / 2).unwrap_err().kind(),
-        ErrorKind::Resources
-    );
+    assert_eq!(Pages.allocate(usize::MAX / 2).unwrap_err().kind(), ErrorKind::Resources);
 }
 
 #[test]
@@ -66,11 +63,7 @@ fn a_region_keeps_its_registration_until_freed() {
     });
     let buffer = region.into_buffer();
     let registration: &dyn std::any::Any = buffer.region().registration().unwrap();
-    assert!(
-        registration
-            .downcast_ref::<Guard>()
-            .is_some_and(|guard| Arc::ptr_eq(&guard.0, &alive))
-    );
+    assert!(registration.downcast_ref::<Guard>().is_some_and(|guard| Arc::ptr_eq(&guard.0, &alive)));
     drop(buffer);
     assert_eq!(Arc::strong_count(&alive), 1);
 }
@@ -107,14 +100,8 @@ fn gather_slices_a_range_across_views() {
     let mut numbers = buffer(10);
     numbers.iter_mut().zip(0..).for_each(|(byte, n)| *byte = n);
     let view = numbers.freeze();
-    let gather: Gather = [
-        view.slice(0..3),
-        view.slice(3..3),
-        view.slice(3..7),
-        view.slice(7..10),
-    ]
-    .into_iter()
-    .collect();
+    let gather: Gather =
+        [view.slice(0..3), view.slice(3..3), view.slice(3..7), view.slice(7..10)].into_iter().collect();
     assert_eq!((gather.len(), gather.views().len()), (10, 3));
     let collect = |range| gather.slices(range).flatten().copied().collect::<Vec<u8>>();
     assert_eq!(collect(0..10), (0..10).collect::<Vec<u8>>());
@@ -145,10 +132,7 @@ fn a_stale_cid_finds_nothing() {
     assert_eq!(slots.remove(first), None);
     let third = slots.insert(3).unwrap();
     assert_ne!(third, first);
-    assert_eq!(
-        (slots.get(first), slots.get(second), slots.get(third)),
-        (None, Some(&2), Some(&3))
-    );
+    assert_eq!((slots.get(first), slots.get(second), slots.get(third)), (None, Some(&2), Some(&3)));
     assert_eq!(slots.drain().count(), 2);
     assert!(slots.is_empty());
 }
@@ -196,40 +180,22 @@ mod selection {
     }
 
     fn accept(preference: u8) -> Offer {
-        Offer::Accept {
-            preference,
-            because: "it can".into(),
-        }
+        Offer::Accept { preference, because: "it can".into() }
     }
 
     fn known() -> Transports<dyn Transport> {
         Transports::default()
             .with(Arc::new(Named("tcp", Wire::TCP, accept(50))) as _)
             .with(Arc::new(Named("offload", Wire::TCP, accept(90))) as _)
-            .with(Arc::new(Named(
-                "verbs",
-                Wire::RDMA,
-                Offer::Decline {
-                    because: "no device".into(),
-                },
-            )) as _)
+            .with(Arc::new(Named("verbs", Wire::RDMA, Offer::Decline { because: "no device".into() })) as _)
     }
 
     fn target(wire: Option<Wire>) -> Target {
-        Target {
-            wire,
-            address: ([127, 0, 0, 1], 4420).into(),
-        }
+        Target { wire, address: ([127, 0, 0, 1], 4420).into() }
     }
 
     fn names(policy: &Policy) -> Vec<&'static str> {
-        known()
-            .select(&target(None), policy)
-            .unwrap()
-            .candidates
-            .iter()
-            .map(|t| t.name())
-            .collect()
+        known().select(&target(None), policy).unwrap().candidates.iter().map(|t| t.name()).collect()
     }
 
     #[test]
@@ -240,29 +206,20 @@ mod selection {
             selection.verdicts.iter().map(|v| v.transport).collect::<Vec<_>>(),
             ["offload", "tcp", "verbs"]
         );
-        assert_eq!(
-            selection.verdicts[2].offer,
-            Offer::Decline {
-                because: "no device".into()
-            }
-        );
+        assert_eq!(selection.verdicts[2].offer, Offer::Decline { because: "no device".into() });
     }
 
     #[test]
     fn policy_requires_and_excludes() {
         assert_eq!(names(&Policy::Require("tcp".into())), ["tcp"]);
         assert_eq!(names(&Policy::Exclude(vec!["offload".into()])), ["tcp"]);
-        let refused = known()
-            .select(&target(None), &Policy::Require("verbs".into()))
-            .unwrap_err();
+        let refused = known().select(&target(None), &Policy::Require("verbs".into())).unwrap_err();
         assert!(refused.to_string().contains("verbs: no device"), "{refused}");
     }
 
     #[test]
     fn the_wire_asked_for_is_the_wire_spoken() {
-        let refused = known()
-            .select(&target(Some(Wire::RDMA)), &Policy::Auto)
-            .unwrap_err();
+        let refused = known().select(&target(Some(Wire::RDMA)), &Policy::Auto).unwrap_err();
         assert!(refused.to_string().contains("tcp: speaks nvme+tcp"), "{refused}");
     }
 }
@@ -295,15 +252,9 @@ mod waiting {
         let now = Instant::now();
         waiter.worked(now);
         waiter.idle(now, &[wake.as_fd()], Some(now + Duration::from_secs(20)));
-        assert!(
-            now.elapsed() < Duration::from_secs(10),
-            "spinning returns at once"
-        );
+        assert!(now.elapsed() < Duration::from_secs(10), "spinning returns at once");
         let later = now + Duration::from_secs(6);
         waiter.idle(later, &[wake.as_fd()], Some(later + Duration::from_millis(20)));
-        assert!(
-            now.elapsed() >= Duration::from_millis(15),
-            "idle blocks until the timeout"
-        );
+        assert!(now.elapsed() >= Duration::from_millis(15), "idle blocks until the timeout");
     }
 }

@@ -35,10 +35,7 @@ pub struct Waiter {
 impl Waiter {
     /// A waiter that has seen no work yet.
     pub fn new(policy: WaitPolicy) -> Self {
-        Self {
-            policy,
-            last_work: None,
-        }
+        Self { policy, last_work: None }
     }
 
     /// Notes that a poll brought something.
@@ -53,9 +50,9 @@ impl Waiter {
         let spin = match self.policy {
             WaitPolicy::Spin => true,
             WaitPolicy::Block => false,
-            WaitPolicy::Adaptive(limit) => self
-                .last_work
-                .is_some_and(|last| now.saturating_duration_since(last) < limit),
+            WaitPolicy::Adaptive(limit) => {
+                self.last_work.is_some_and(|last| now.saturating_duration_since(last) < limit)
+            }
         };
         if spin {
             std::hint::spin_loop();
@@ -63,15 +60,10 @@ impl Waiter {
         }
         let timeout = until.map(|until| {
             let left = until.saturating_duration_since(now);
-            Timespec {
-                tv_sec: left.as_secs().min(86_400) as _,
-                tv_nsec: left.subsec_nanos().into(),
-            }
+            Timespec { tv_sec: left.as_secs().min(86_400) as _, tv_nsec: left.subsec_nanos().into() }
         });
-        let mut fds: smallvec::SmallVec<[PollFd<'_>; 4]> = handles
-            .iter()
-            .map(|&handle| PollFd::from_borrowed_fd(handle, PollFlags::IN))
-            .collect();
+        let mut fds: smallvec::SmallVec<[PollFd<'_>; 4]> =
+            handles.iter().map(|&handle| PollFd::from_borrowed_fd(handle, PollFlags::IN)).collect();
         // EINTR is a reason to look around, not a failure; nothing else can happen to valid descriptors.
         let _ = poll(&mut fds, timeout.as_ref());
         true
