@@ -84,6 +84,9 @@ impl Default for TcpConfig {
             stall_timeout: Duration::from_secs(60),
             flush_timeout: Duration::from_secs(5),
             linger: Duration::from_secs(1),
+            // spec: TCP-KA-03
+            // 15 s: later than the keep alive timeout that hosts ask for by default (5 s), which therefore notices first; early
+            // enough for an association without one to notice a pulled cable in seconds.
             keepalive: Some(Keepalive {
                 idle: Duration::from_secs(5),
                 interval: Duration::from_secs(2),

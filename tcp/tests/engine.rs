@@ -31,6 +31,18 @@ fn digests(on: bool) -> TcpConfig {
     config
 }
 
+// test: TCP-KA-03
+#[test]
+fn a_vanished_peer_is_noticed_in_seconds_but_not_before_keep_alive() {
+    // What hosts ask for unless told otherwise: ours, and the kernel's.
+    let kato = Duration::from_secs(5);
+    let config = TcpConfig::default();
+    let probing = config.keepalive.map(|tcp| tcp.idle + tcp.interval * tcp.probes).unwrap();
+    for noticed in [probing, config.user_timeout.unwrap()] {
+        assert!(kato < noticed && noticed <= Duration::from_secs(20), "{noticed:?}");
+    }
+}
+
 // test: TCP-ADR-01, TCP-QUE-01, TCP-IC-23
 #[test]
 fn commands_of_every_size_on_many_queues() {

@@ -201,6 +201,7 @@ impl Receive {
                 };
                 let flow = protocol.begin(&header, pdu).map_err(fault)?;
                 if layout.data_len() > 0 {
+                    // spec: TCP-DG-10
                     let check = layout.has_data_digest();
                     if check {
                         self.crc = Crc32c::new();

@@ -176,3 +176,7 @@ fn buffers(socket: &Socket, config: &TcpConfig) {
         let _ = socket.set_recv_buffer_size(bytes);
     }
 }
+
+#[cfg(test)]
+#[path = "socket_tests.rs"]
+mod tests;
