@@ -192,7 +192,7 @@ impl ControllerSide {
         let mut at = 0;
         let mut gather = Gather::new();
         while at < len {
-            let part = if choices.yes() { len - at } else { 1 + choices.below(len - at) };
+            let part = if choices.yes() { 1 + choices.below(len - at) } else { len - at };
             let mut buffer = self.memory.buffer(part);
             pattern::fill(answer_to(name), at, &mut buffer);
             let view = buffer.freeze();

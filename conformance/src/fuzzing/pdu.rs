@@ -64,8 +64,8 @@ fn receiver(choices: &mut Choices<'_>) -> Receiver {
         phase: choices.pick(&[Phase::Ready, Phase::Ready, Phase::Ready, Phase::Initializing]),
         digests: digests(choices),
         alignment: alignment(choices),
-        max_in_capsule: choices.word(),
-        max_data: choices.word(),
+        max_in_capsule: choices.word().min(DATA_MAX),
+        max_data: choices.word().min(DATA_MAX),
     }
 }
 
