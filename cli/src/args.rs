@@ -19,7 +19,7 @@ pub(crate) use connect::{ConnectArgs, DigestWish, TransportChoice};
 pub(crate) use inspect::{DiscoverArgs, IdentifyArgs, TransportsArgs};
 pub(crate) use io::{CopyArgs, CopyEnd, ReadArgs, WriteArgs};
 pub(crate) use serve::{Backing, DigestRule, PollMode, ServeArgs};
-pub(crate) use values::{Nqn, duration, size, size32};
+pub(crate) use values::{Nqn, PeerNqn, duration, size, size32};
 
 use crate::failure;
 

@@ -15,7 +15,7 @@ use toml::Spanned;
 use uuid::Uuid;
 
 use crate::{
-    args::{self, Backing, DigestRule, Nqn, PollMode},
+    args::{self, Backing, DigestRule, Nqn, PeerNqn, PollMode},
     uri::Uri,
 };
 
@@ -75,7 +75,7 @@ pub(crate) struct SubsystemSection {
     /// Its serial number.
     pub(crate) serial: Option<Serial>,
     /// Who may connect; everybody if absent, nobody if empty.
-    pub(crate) allow_hosts: Option<Vec<Nqn>>,
+    pub(crate) allow_hosts: Option<Vec<PeerNqn>>,
     /// What it holds.
     #[serde(default)]
     pub(crate) namespaces: Vec<Spanned<NamespaceSection>>,
@@ -223,8 +223,9 @@ impl<'de> Deserialize<'de> for BlockSize {
 impl<'de> Deserialize<'de> for NamespaceId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match i64::deserialize(deserializer)?.try_into() {
-            Ok(nsid @ 1..=0xFFFF_FFFE) => Ok(Self(nsid)),
-            _ => Err(de::Error::custom("a namespace is a number from 1 to 4294967294")),
+            // NN of a subsystem reaches no further.
+            Ok(nsid @ 1..=65_536) => Ok(Self(nsid)),
+            _ => Err(de::Error::custom("a namespace is a number from 1 to 65536")),
         }
     }
 }

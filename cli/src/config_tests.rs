@@ -86,6 +86,7 @@ fn mistakes_are_placed() {
             "512 or 4096",
         ),
         (format!("{namespace}nsid = 0"), 4, 8, "subsystems[0].namespaces[0].nsid", "from 1"),
+        (format!("{namespace}nsid = 65537"), 4, 8, "subsystems[0].namespaces[0].nsid", "to 65536"),
         (format!("{namespace}uuid = \"7\""), 4, 8, "subsystems[0].namespaces[0].uuid", "length"),
         (namespace.clone(), 3, 1, "subsystems[0].namespaces[0]", "nothing holds"),
         (

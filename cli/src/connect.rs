@@ -8,7 +8,7 @@ use nvmf_wire::Nqn;
 use uuid::Uuid;
 
 use crate::{
-    args::ConnectArgs,
+    args::{ConnectArgs, PeerNqn},
     discover,
     failure::{Code, Failure},
     output::Output,
@@ -38,18 +38,19 @@ fn resolve_with(uri: &Uri, port: u16) -> Result<Vec<Target>, Failure> {
 
 /// Who this host says it is: as told, else as this machine is known, else somebody new.
 fn identity(args: &ConnectArgs) -> Result<HostIdentity, Failure> {
-    let mut identity = match (&args.hostnqn, args.hostid) {
+    let hostnqn = args.hostnqn.map(PeerNqn::warned);
+    let mut identity = match (&hostnqn, args.hostid) {
         (Some(_), Some(_)) => HostIdentity::generate(),
         // A controller may hold it against us if a known identifier comes with another name.
-        (Some(nqn), None) => uuid_of(&nqn.0).map_or_else(HostIdentity::generate, HostIdentity::from_uuid),
+        (Some(nqn), None) => uuid_of(nqn).map_or_else(HostIdentity::generate, HostIdentity::from_uuid),
         _ => HostIdentity::of_this_machine().map_err(|error| {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
             Failure::new(Code::LocalIo, "setup", format!("{error}{}", cause.unwrap_or_default()))
                 .hint("correct the file, or say --hostnqn and --hostid")
         })?,
     };
-    if let Some(nqn) = &args.hostnqn {
-        identity.nqn = nqn.0;
+    if let Some(nqn) = hostnqn {
+        identity.nqn = nqn;
     }
     if let Some(id) = args.hostid {
         identity.id = id.into_bytes();
@@ -95,7 +96,7 @@ pub(crate) fn connect(
 ) -> Result<Connection, Failure> {
     let targets = resolve(uri)?;
     let subsystem = match uri.nqn {
-        Some(nqn) => nqn,
+        Some(nqn) => PeerNqn::from(nqn).warned(),
         None => only_subsystem(uri, args, output)?,
     };
     let mut options = options(args, subsystem)?;

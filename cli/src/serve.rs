@@ -106,7 +106,7 @@ fn add_subsystem(server: &Server, section: &SubsystemSection) -> Result<(), Fail
     options.serial = section.serial.as_ref().map(|serial| serial.0.clone());
     options.hosts = match &section.allow_hosts {
         None => Hosts::Any,
-        Some(names) => names.iter().map(|name| name.0).collect(),
+        Some(names) => names.iter().map(|name| name.warned()).collect(),
     };
     let fixed = section.namespaces.iter().filter_map(|namespace| namespace.as_ref().nsid);
     let taken: std::collections::BTreeSet<u32> = fixed.map(|nsid| nsid.0).collect();

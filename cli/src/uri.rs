@@ -194,10 +194,7 @@ fn subsystem(part: Part<'_>) -> Result<Option<Nqn>, UriError> {
     let name = part.from(1, name);
     match Nqn::parse_lenient(&name.decoded()?) {
         Ok(nqn) => Ok(Some(nqn)),
-        Err(fault) => name.error(
-            fault.at.min(name.text.len()),
-            format!("{}; an NQN looks like nqn.2014-08.org.example:disk1", fault.fault),
-        ),
+        Err(fault) => name.error(fault.at.min(name.text.len()), fault.fault.to_string()),
     }
 }
 

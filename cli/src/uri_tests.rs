@@ -25,6 +25,7 @@ fn parts_may_be_left_out() {
     let it = uri("nvme://storage.example");
     assert_eq!((it.wire, it.port, it.nqn, it.nsid), (None, None, None, None));
     assert_eq!(uri("nvme+rdma://h/").nqn, None);
+    assert_eq!(uri("nvme+tcp://h/testnqn").nqn.unwrap().as_str(), "testnqn");
     assert_eq!(uri("NVME+TCP://h").wire, Some(Wire::TCP));
     assert_eq!(uri("nvme://h?nsid=2").nsid, Some(2));
 }
@@ -72,7 +73,7 @@ fn errors_point_at_their_column() {
         ("nvme+tcp://h:port", 14, "not a port"),
         ("nvme+tcp://h:65536", 14, "not a port"),
         ("nvme+tcp://h:+80", 14, "not a port"),
-        ("nvme+tcp://h/disk1", 14, "does not start with"),
+        ("nvme+tcp://h/a%0Ab", 15, "control character"),
         ("nvme+tcp://h?nsid=0", 19, "number from 1"),
         ("nvme+tcp://h?nsid=1&ns=2", 21, "unknown parameter"),
         ("nvme+tcp://h/nqn.2014-08.org.example:a#b", 39, "fragment"),

@@ -1,7 +1,8 @@
 //! NVMe Qualified Names: what subsystems and hosts are called (NVMe Base 2.0 §4.5, "NVMe Qualified Names").
 //!
-//! [`Nqn::parse`] is as strict as the specification and for names a person configures; [`Nqn::parse_lenient`] is for a
-//! peer's name, because hosts in the field check little beyond the length (Linux makes `nqn.2014.08.…` up for old drives).
+//! [`Nqn::parse`] is as strict as the specification and for names a person makes up; [`Nqn::parse_lenient`] is for a
+//! peer's name, because peers in the field check little beyond the length (Linux makes `nqn.2014.08.…` up for old drives, and
+//! its target serves whatever a folder is called, such as `testnqn`).
 //! [`NqnField`] is the 256 bytes of a name in a structure.
 
 use core::borrow::Borrow;
@@ -86,7 +87,7 @@ impl Nqn {
         Ok(name)
     }
 
-    /// A name that is 5 to 223 bytes of UTF-8 without control characters and starts with `nqn.`.
+    /// A name that is 1 to 223 bytes of UTF-8 without control characters: all that is needed to carry and compare it.
     pub fn parse_lenient(text: &str) -> Result<Self, NqnError> {
         if text.is_empty() {
             return fault(0, NqnFault::Empty);
@@ -97,11 +98,12 @@ impl Nqn {
         if let Some((at, _)) = text.char_indices().find(|(_, c)| c.is_control()) {
             return fault(at, NqnFault::ControlCharacter);
         }
-        match text.strip_prefix(PREFIX) {
-            None => fault(common_prefix(text, PREFIX), NqnFault::Prefix),
-            Some("") => fault(text.len(), NqnFault::Domain),
-            Some(_) => Ok(Self::copied(text.as_bytes())),
-        }
+        Ok(Self::copied(text.as_bytes()))
+    }
+
+    /// What [`Nqn::parse`] objects to in this name, if it came by way of [`Nqn::parse_lenient`].
+    pub fn check_form(&self) -> Result<(), NqnError> {
+        check_form(self.as_str())
     }
 
     /// A peer's name in UTF-8, judged as [`Nqn::parse_lenient`] does.
@@ -115,9 +117,8 @@ impl Nqn {
     /// The UUID form, `nqn.2014-08.org.nvmexpress:uuid:` and the UUID (bytes in the order of RFC 9562, first one first).
     #[must_use]
     pub fn from_uuid(uuid: [u8; 16]) -> Self {
-        const HEX: [char; 16] = [
-            '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-        ];
+        const HEX: [char; 16] =
+            ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
         let mut bytes = [0; UUID_PREFIX.len() + UUID_LENGTH];
         let mut out = bytes.iter_mut();
         let mut push = |c: char| {
@@ -166,18 +167,12 @@ impl Nqn {
             rest = tail;
             at += 1;
         }
-        Self {
-            bytes,
-            length: at as u8,
-        }
+        Self { bytes, length: at as u8 }
     }
 }
 
 fn common_prefix(text: &str, prefix: &str) -> usize {
-    text.bytes()
-        .zip(prefix.bytes())
-        .take_while(|(a, b)| a == b)
-        .count()
+    text.bytes().zip(prefix.bytes()).take_while(|(a, b)| a == b).count()
 }
 
 /// `nqn.yyyy-mm.reverse.domain[:anything]`, or the UUID form.
@@ -185,7 +180,11 @@ fn check_form(text: &str) -> Result<(), NqnError> {
     if let Some(uuid) = text.strip_prefix(UUID_PREFIX) {
         return check_uuid(uuid).or_else(|at| fault(UUID_PREFIX.len() + at, NqnFault::Uuid));
     }
-    let date = text.strip_prefix(PREFIX).unwrap_or_default();
+    let date = match text.strip_prefix(PREFIX) {
+        None => return fault(common_prefix(text, PREFIX), NqnFault::Prefix),
+        Some("") => return fault(text.len(), NqnFault::Domain),
+        Some(date) => date,
+    };
     check_date(date.as_bytes()).or_else(|at| fault(PREFIX.len() + at, NqnFault::Date))?;
     let start = PREFIX.len() + DATE.len();
     let authority = text.get(start..).unwrap_or_default();
@@ -239,10 +238,7 @@ fn check_domain(domain: &str) -> Result<(), usize> {
     let mut start = 0;
     for label in domain.split('.') {
         let bytes = label.as_bytes();
-        if let Some(at) = bytes
-            .iter()
-            .position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-')
-        {
+        if let Some(at) = bytes.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-') {
             return Err(start + at);
         }
         match bytes {
@@ -352,10 +348,7 @@ impl NqnField {
 impl From<Nqn> for NqnField {
     fn from(nqn: Nqn) -> Self {
         let mut field = [0; 256];
-        field
-            .iter_mut()
-            .zip(nqn.as_bytes())
-            .for_each(|(to, from)| *to = *from);
+        field.iter_mut().zip(nqn.as_bytes()).for_each(|(to, from)| *to = *from);
         Self(field)
     }
 }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use clap::Args;
 use uuid::Uuid;
 
-use super::{Nqn, duration};
+use super::{PeerNqn, duration};
 
 const CONNECTING: &str = "Connecting";
 const TRANSPORT: &str = "Transport";
@@ -91,7 +91,7 @@ pub(crate) struct ConnectArgs {
 
     /// Name of this host [default: that of /etc/nvme/hostnqn, else a new one each time]
     #[arg(long, value_name = "NQN", env = "NVMF_HOSTNQN", help_heading = CONNECTING)]
-    pub(crate) hostnqn: Option<Nqn>,
+    pub(crate) hostnqn: Option<PeerNqn>,
 
     /// Identifier of this host [default: that of /etc/nvme/hostid, else the UUID in the name, else a new one]
     #[arg(long, value_name = "UUID", env = "NVMF_HOSTID", help_heading = CONNECTING)]

@@ -7,7 +7,7 @@ use clap::{
 };
 use serde::Deserialize;
 
-use super::{Nqn, size, size32};
+use super::{Nqn, PeerNqn, size, size32};
 use crate::uri::Uri;
 
 const WHAT: &str = "What to serve";
@@ -65,7 +65,7 @@ pub(crate) struct ServeArgs {
 
     /// Let this host in, and nobody else (repeatable) [default: every host]
     #[arg(long, value_name = "NQN", help_heading = WHAT)]
-    pub(crate) allow_host: Vec<Nqn>,
+    pub(crate) allow_host: Vec<PeerNqn>,
 
     /// Serial number of the subsystem, up to 20 ASCII characters
     #[arg(long, value_name = "TEXT", help_heading = WHAT)]

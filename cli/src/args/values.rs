@@ -46,6 +46,40 @@ impl FromStr for Nqn {
     }
 }
 
+/// A name that somebody else chose, for us to repeat: all that peers in the field go by, `testnqn` included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PeerNqn(nvmf_wire::Nqn);
+
+impl PeerNqn {
+    /// The name; a warning says that it is no NQN, if it is none.
+    pub(crate) fn warned(self) -> nvmf_wire::Nqn {
+        if let Err(error) = self.0.check_form() {
+            tracing::warn!(name = %self.0, %error, "not an NVMe Qualified Name; used as it is");
+        }
+        self.0
+    }
+}
+
+impl From<nvmf_wire::Nqn> for PeerNqn {
+    fn from(nqn: nvmf_wire::Nqn) -> Self {
+        Self(nqn)
+    }
+}
+
+impl FromStr for PeerNqn {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        nvmf_wire::Nqn::parse_lenient(text).map(Self).map_err(|error| error.to_string())
+    }
+}
+
+impl<'de> Deserialize<'de> for PeerNqn {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
 impl fmt::Display for Nqn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -93,5 +127,12 @@ mod tests {
     fn a_name_that_is_no_nqn_is_explained() {
         assert!("nqn.2014-08.org.example:disk1".parse::<Nqn>().is_ok());
         assert!("disk1".parse::<Nqn>().unwrap_err().contains("nqn."));
+    }
+
+    #[test]
+    fn a_peers_name_may_be_any() {
+        assert_eq!("testnqn".parse::<PeerNqn>().unwrap().warned().as_str(), "testnqn");
+        assert!("a\nb".parse::<PeerNqn>().unwrap_err().contains("control character"));
+        assert!("".parse::<PeerNqn>().is_err());
     }
 }
