@@ -27,7 +27,7 @@ mod transports;
 mod transports_cmd;
 mod uri;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 
 use clap::{Parser, error::ErrorKind};
 use tracing_subscriber::EnvFilter;
@@ -44,13 +44,22 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let json = cli.global.json;
-    match log_to_stderr(&cli.global).and_then(|()| run(cli)) {
+    match log_to_stderr(&cli.global).and_then(|()| survive_file_limits()).and_then(|()| run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             failure.report(json);
             ExitCode::from(failure.exit())
         }
     }
+}
+
+/// A write beyond the limit of a file's size (RLIMIT_FSIZE) is an error like a full disk, not the end of the process, which
+/// is what SIGXFSZ is until somebody catches it.
+fn survive_file_limits() -> Result<(), Failure> {
+    use signal_hook::consts::SIGXFSZ;
+    signal_hook::flag::register(SIGXFSZ, Arc::default())
+        .map(drop)
+        .map_err(|error| Failure::new(Code::Setup, "setup", format!("cannot catch signals: {error}")))
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {

@@ -7,7 +7,9 @@ use std::{
     thread,
 };
 
-use crate::support::{Controller, DISK, HOST, nvmf, nvmf_with};
+use rustix::process::Signal;
+
+use crate::support::{Controller, DISK, HOST, arg, nvmf, nvmf_with};
 
 /// A server of something else: answers the first connection and closes it.
 fn answering(answer: &'static [u8]) -> String {
@@ -93,6 +95,32 @@ fn commands_that_cannot_work_say_so() {
     assert_eq!((ran.error()["code"].as_str(), ran.code()), (Some("out-of-range"), 21));
     let ran = nvmf(&["copy", "/nonexistent/image", &disk, "--json"]);
     assert_eq!((ran.error()["code"].as_str(), ran.code()), (Some("local-io"), 4));
+}
+
+#[test]
+fn a_file_size_limit_is_a_status_and_not_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("image");
+    std::fs::File::create(&image).unwrap().set_len(1 << 20).unwrap();
+    let controller = Controller::limited(512, &["--file", arg(&image)]);
+    let disk = controller.disk();
+    let ran = nvmf_with(&["write", &disk, "--offset", "768k", "--json"], vec![1; 512]);
+    assert_eq!(ran.code(), 22, "{}", ran.stderr);
+    assert_eq!(ran.error()["status"]["name"], "Capacity Exceeded", "{}", ran.stderr);
+    nvmf_with(&["write", &disk, "--flush"], vec![1; 512]).ok();
+    let ran = controller.end(Signal::TERM);
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("write failed"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_peers_name_may_be_any() {
+    let controller = Controller::start(&["--ram", "1M", "--allow-host", "testhost"]);
+    let ran = nvmf(&["identify", &controller.disk(), "--hostnqn", "testhost", "--json"]).ok();
+    assert!(ran.stderr.contains("testhost") && ran.stderr.contains("WARN"), "{}", ran.stderr);
+    let ran = nvmf(&["identify", &format!("{}/testnqn", controller.at()), "--json"]);
+    assert!(ran.stderr.contains("unknown-subsystem"), "{}", ran.stderr);
+    assert_eq!(ran.code(), 16, "{}", ran.stderr);
 }
 
 #[test]

@@ -139,9 +139,21 @@ impl Controller {
         Self::exactly(&[&listen, arguments].concat())
     }
 
+    /// Starts one that may make no file larger than `kib` KiB.
+    pub(crate) fn limited(kib: u32, arguments: &[&str]) -> Self {
+        let listen = ["serve", "--listen", "nvme+tcp://127.0.0.1:0", "--subsystem", DISK];
+        let mut shell = Command::new("bash");
+        shell.args(["-c", &format!("ulimit -f {kib}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_nvmf")]);
+        shell.args([&listen, arguments].concat()).env_remove("NVMF_LOG");
+        Self::ready(shell.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
     /// Starts one with these arguments and no others.
     pub(crate) fn exactly(arguments: &[&str]) -> Self {
-        let mut child = start(arguments);
+        Self::ready(start(arguments))
+    }
+
+    fn ready(mut child: Child) -> Self {
         let (send, lines) = mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         thread::spawn(move || {
