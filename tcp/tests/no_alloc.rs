@@ -8,14 +8,17 @@
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
 use nvmf_tcp::{Tcp, TcpConfig, pdu::DigestPolicy};
 use nvmf_transport::{
     Command, ConnectOptions, ControllerEngine, ControllerEvent, Data, Engine, Gather, HostEngine, HostEvent,
-    QueueKind, QueueSettings, Region, RequestData, Target, View, Wire,
+    Pages, Pool, QueueKind, QueueSettings, Region, RequestData, Target, View, Wire,
 };
 use nvmf_wire::{Cqe, IoOpcode, Sqe};
 
@@ -56,7 +59,14 @@ struct Bench<H, C> {
     host_events: Vec<HostEvent>,
     controller_events: Vec<ControllerEvent>,
     spare: Vec<nvmf_transport::Buffer>,
+    /// Where fetched data goes.
+    pool: Pool,
+    /// By slot of the request: fetches that have not ended.
+    fetching: [u8; DEPTH as usize],
 }
+
+/// Bytes of one fetch: a long write takes two.
+const PIECE: usize = 65_536;
 
 impl<H: HostEngine, C: ControllerEngine> Bench<H, C> {
     /// One pass of both engines; returns how many commands ended, all of which are submitted again.
@@ -75,10 +85,26 @@ impl<H: HostEngine, C: ControllerEngine> Bench<H, C> {
         }
         self.controller.poll(now, &mut self.controller_events).unwrap();
         for event in self.controller_events.drain(..) {
+            if let ControllerEvent::Fetched { request, outcome, .. } = event {
+                outcome.unwrap();
+                let left = &mut self.fetching[usize::from(request.slot)];
+                *left -= 1;
+                if *left == 0 {
+                    self.controller.respond(request, Cqe::default(), Gather::new()).unwrap();
+                }
+                continue;
+            }
             let ControllerEvent::Command { request, sqe, data } = event else { panic!("{event:?}") };
             let answer = match data.unwrap() {
                 RequestData::Remote { len } if sqe.io_opcode() == IoOpcode::READ => {
                     Gather::from(self.store.slice(0..len as usize))
+                }
+                RequestData::Remote { len } => {
+                    for offset in (0..len).step_by(PIECE) {
+                        self.controller.fetch(request, offset, self.pool.take().unwrap()).unwrap();
+                        self.fetching[usize::from(request.slot)] += 1;
+                    }
+                    continue;
                 }
                 RequestData::InCapsule(_) => Gather::new(),
                 other => panic!("{other:?}"),
@@ -90,7 +116,7 @@ impl<H: HostEngine, C: ControllerEngine> Bench<H, C> {
 }
 
 #[test]
-fn reads_and_in_capsule_writes_allocate_nothing() {
+fn reads_and_writes_allocate_nothing() {
     for digests in [false, true] {
         let mut config = TcpConfig::default();
         if digests {
@@ -125,17 +151,24 @@ fn reads_and_in_capsule_writes_allocate_nothing() {
             }
         }
         let store = Region::allocate(1 << 20).unwrap().into_buffer().freeze();
-        let mut bench = Bench { host, controller, store, host_events, controller_events, spare: Vec::new() };
+        let pool = Pool::new(Arc::new(Pages), PIECE, 2 * usize::from(DEPTH));
+        let (spare, fetching) = (Vec::new(), [0; DEPTH as usize]);
+        let mut bench =
+            Bench { host, controller, store, host_events, controller_events, spare, pool, fetching };
         for (what, opcode, len) in [
             ("read", IoOpcode::READ, 4096),
             ("write", IoOpcode::WRITE, 4096),
             ("long read", IoOpcode::READ, 131_072),
+            ("long write", IoOpcode::WRITE, 131_072),
         ] {
             let sqe = Sqe::io(opcode, 1);
             for _ in 0..DEPTH {
                 let buffer = Region::allocate(len).unwrap().into_buffer();
-                let data =
-                    if what == "write" { Data::ToController(buffer) } else { Data::FromController(buffer) };
+                let data = if opcode == IoOpcode::WRITE {
+                    Data::ToController(buffer)
+                } else {
+                    Data::FromController(buffer)
+                };
                 bench.host.submit(queue, Command { sqe, data, cookie: 0 }).unwrap();
             }
             let run = |bench: &mut Bench<_, _>, count| {
