@@ -237,15 +237,52 @@ fn a_peer_that_sends_its_data_drop_by_drop_holds_only_itself_up() {
     let mut peer = negotiated(&mut both);
     let write = Sqe::io(IoOpcode::WRITE, 1).with_sgl(SglDescriptor::in_capsule(0, 512));
     let bytes = capsule(write, &[7; 512]);
-    for byte in bytes {
-        assert_ne!(both.target.written, [7; 512], "delivered before it is complete");
-        peer.write_all(&[byte]).unwrap();
+    let (last, rest) = bytes.split_last().unwrap();
+    for byte in rest {
+        peer.write_all(&[*byte]).unwrap();
         both.exchange(queue, 4096);
+        assert_ne!(both.target.written, [7; 512], "delivered before it is complete");
     }
+    // Nothing else is written meanwhile: the target keeps what was written last.
+    peer.write_all(&[*last]).unwrap();
     let mut got = Vec::new();
     both.until(|_| {
         take(&mut peer, &mut got);
         got.len() >= 24
     });
     assert_eq!((got[0], &both.target.written[..]), (5, &[7; 512][..]));
+}
+
+// test: TCP-ERR-18, TCP-QUE-10
+#[test]
+fn a_peer_that_closes_its_direction_only_is_gone_at_once() {
+    let mut both = Loop::with(TcpConfig::default());
+    let (queue, _) = both.connect();
+    let command = read_command(7, 4096);
+    // Before ICReq, within it, between PDUs with an answer under way, and in the middle of a command.
+    let request = ic_req();
+    let unborn: [&[u8]; 2] = [&[], &request[..100]];
+    for bytes in unborn {
+        let mut stream = raw(&both);
+        stream.write_all(bytes).unwrap();
+        both.until(|both| both.target.engine.connections() == 2);
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        both.until(|both| both.target.engine.connections() == 1 && take(&mut stream, &mut Vec::new()));
+    }
+    assert!(both.target.closed.is_empty());
+    for (bytes, whole) in [(&command[..], true), (&command[..60], false)] {
+        let mut stream = negotiated(&mut both);
+        stream.write_all(bytes).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        both.until(|both| both.target.engine.connections() == 1 && take(&mut stream, &mut Vec::new()));
+        match both.target.closed.pop() {
+            Some(CloseReason::PeerClosed) => assert!(whole),
+            Some(CloseReason::Failed(error)) => {
+                assert_eq!((error.kind(), whole), (ErrorKind::PeerClosed, false));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(both.target.closed.is_empty(), "the end comes once");
+    }
+    both.exchange(queue, 4096);
 }
