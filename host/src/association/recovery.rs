@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use nvmf_transport::{Close, CloseReason, QueueId};
+use nvmf_wire::io::Rw;
 
 use super::{AfterDrain, Association, Cx, Notice, Phase, dispatch::Waiting, slots::Shape, timeouts};
 use crate::{ConnectError, ConnectErrorKind as Kind, IoError, Options, Stage};
@@ -207,13 +208,13 @@ impl Association {
 
     /// Held requests go on in the order they were accepted; those too large for the queues there are now are cut.
     fn refit_backlog(&mut self) {
-        let max = self.info.as_ref().map_or(4096, |info| info.max_transfer) as usize;
+        let max = self.info.as_ref().map_or(4096, |info| u64::from(info.max_transfer));
         let mut held = self.backlog.take_io();
         for waiting in &mut held {
             if let Waiting::Slot(index) = *waiting
                 && let Some(slot) = self.slots.get(index)
                 && let Shape::Blocks { shift } = slot.shape
-                && slot.data.len() > max
+                && u64::from(Rw::parse(&slot.sqe).blocks) > max >> shift
                 && let Some(slot) = self.slots.remove(index)
             {
                 *waiting = Waiting::Split(self.splits.insert_command(slot, shift));

@@ -113,18 +113,17 @@ impl Splits {
         self.entries.get_mut(index as usize)?.as_mut()
     }
 
-    /// Cuts off the next part, of at most `max_bytes` where there is data. `None` when nothing is left.
+    /// Cuts off the next part, of at most `max_bytes`. `None` when nothing is left.
+    ///
+    /// That holds for zeroes too. They have no data, so not MDTS but WZSL bounds them (NVM Command Set 1.0 §4.1.5.2); it is not
+    /// asked for, since controllers that have it take as much as MDTS.
     pub(super) fn carve(&mut self, index: u32, max_bytes: u32) -> Option<Part> {
         let split = self.get_mut(index)?;
         if split.left == 0 {
             return None;
         }
         let shift = u32::from(split.shift);
-        let limit = if split.rest.is_empty() {
-            Rw::MAX_BLOCKS
-        } else {
-            (max_bytes >> shift).clamp(1, Rw::MAX_BLOCKS)
-        };
+        let limit = (max_bytes >> shift).clamp(1, Rw::MAX_BLOCKS);
         let blocks = split.left.min(u64::from(limit)) as u32;
         split.left -= u64::from(blocks);
         let bytes = (blocks as usize) << shift;
@@ -281,9 +280,19 @@ mod tests {
         let mut splits = Splits::default();
         let sqe = Rw::new(0, 1).write_zeroes(1);
         let index = splits.insert(Owner::User(1), (sqe, Data::None), (12, 70_000), (0, true, None));
-        let first = Rw::parse(&splits.carve(index, 4096).unwrap().sqe);
-        let second = Rw::parse(&splits.carve(index, 4096).unwrap().sqe);
+        let first = Rw::parse(&splits.carve(index, 1 << 30).unwrap().sqe);
+        let second = Rw::parse(&splits.carve(index, 1 << 30).unwrap().sqe);
         assert_eq!((first.slba, first.blocks, second.slba, second.blocks), (0, 65_536, 65_536, 4464));
-        assert!(splits.carve(index, 4096).is_none());
+        assert!(splits.carve(index, 1 << 30).is_none());
+    }
+
+    #[test]
+    fn zeroes_are_cut_as_data_are() {
+        let mut splits = Splits::default();
+        let sqe = Rw::new(0, 1).write_zeroes(1);
+        let index = splits.insert(Owner::User(1), (sqe, Data::None), (12, 300), (0, true, None));
+        let parts = [(); 2].map(|()| Rw::parse(&splits.carve(index, 1 << 20).unwrap().sqe));
+        assert_eq!(parts.map(|part| (part.slba, part.blocks)), [(0, 256), (256, 44)]);
+        assert!(splits.carve(index, 1 << 20).is_none());
     }
 }

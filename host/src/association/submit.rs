@@ -51,9 +51,9 @@ impl Association {
         let prepared = Self::prepare(io, shift, ranges);
         self.outstanding += 1;
         self.sequence += 1;
-        let max = self.info.as_ref().map_or(4096, |info| info.max_transfer) as usize;
+        let max = self.info.as_ref().map_or(4096, |info| u64::from(info.max_transfer));
         let waiting = if matches!(prepared.shape, Shape::Blocks { .. })
-            && (prepared.data.len() > max || prepared.blocks > u64::from(Rw::MAX_BLOCKS))
+            && (prepared.blocks > max >> shift || prepared.blocks > u64::from(Rw::MAX_BLOCKS))
         {
             Waiting::Split(self.splits.insert(
                 Owner::User(user),

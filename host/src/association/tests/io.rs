@@ -64,6 +64,18 @@ fn every_operation_becomes_its_command() {
 }
 
 #[test]
+fn zeroes_beyond_the_largest_transfer_are_cut() {
+    let mut sim = Sim::live(options());
+    // MDTS is 16 KiB, 32 blocks.
+    sim.submit(1, Op::WriteZeroes { start: 5, blocks: 70, deallocate: true, fua: false });
+    sim.settle();
+    assert!(sim.result(1).is_ok());
+    let parts: Vec<_> =
+        io_sent(&sim).iter().map(|sqe| (Rw::parse(sqe).slba, Rw::parse(sqe).blocks)).collect();
+    assert_eq!(parts, [(5, 32), (37, 32), (69, 6)]);
+}
+
+#[test]
 fn bad_requests_come_back_whole_and_are_not_sent() {
     let mut sim = Sim::live(options());
     let before = sim.fake.sent.len();
