@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn garbage_is_refused() {
         let folder = Folder::new();
-        folder.write("hostnqn", "hello");
+        folder.write("hostnqn", "hel\u{7}lo");
         assert!(matches!(HostIdentity::load(&folder.0), Err(IdentityError::Nqn { .. })));
         folder.write("hostnqn", "nqn.2024-01.org.example:host");
         folder.write("hostid", "hello");

@@ -1,6 +1,6 @@
 //! Finds the active namespaces: the list, then each namespace and its names (Identify CNS 02h, 00h, 03h).
 //!
-//! Runs once while connecting and again after a namespace event. What a controller lists is bounded by NN, by the option and
+//! Runs once while connecting and again after a namespace event. What a controller lists is bounded by the option and
 //! by having to ascend, so that no controller can keep us here.
 
 use std::sync::Arc;
@@ -105,8 +105,8 @@ impl Association {
                 return self.scan_failed(cx, ConnectError::new(Stage::Identify, Kind::BadIdentify, detail));
             }
             if nsid > scan.limit {
-                let detail = format!("namespace {nsid} is listed, and NN is {}", scan.limit);
-                return self.scan_failed(cx, ConnectError::new(Stage::Identify, Kind::BadIdentify, detail));
+                // Linux's target says NN is 1024 whatever numbers its namespaces were given, and serves them all.
+                tracing::info!(nsid, nn = scan.limit, "a namespace beyond NN is listed; used all the same");
             }
             scan.last = nsid;
             scan.left.push(nsid);
