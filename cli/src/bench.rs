@@ -64,7 +64,13 @@ pub(crate) fn bench(args: BenchArgs, output: Output) -> Result<(), Failure> {
     if let Some(own) = own {
         own.stop()?;
     }
-    output.result(&report, || report.to_text(Style::of_stdout()))
+    output.result(&report, || report.to_text(Style::of_stdout()))?;
+    match found.last_error {
+        Some(error) => {
+            Err(error.note(format!("the last of {} errors, which no number includes", found.errors)))
+        }
+        None => Ok(()),
+    }
 }
 
 fn report(disk: &Disk, shape: &Shape, found: &Found, target: String, own_controller: bool) -> Report {

@@ -99,6 +99,9 @@ pub(crate) struct NamespaceSection {
     pub(crate) read_only: bool,
     /// Its UUID; a random one if absent.
     pub(crate) uuid: Option<Id>,
+    /// File, line, column and field, for what is found out when it is opened; `None` of the command line.
+    #[serde(skip)]
+    pub(crate) place: Option<String>,
 }
 
 impl NamespaceSection {
@@ -108,8 +111,15 @@ impl NamespaceSection {
             Backing::Ram(size) => (Some(Size(*size)), None),
             Backing::File(path) => (None, Some(path.clone())),
         };
-        let section =
-            Self { nsid: None, ram, file, block_size: BlockSize(block_size), read_only, uuid: None };
+        let section = Self {
+            nsid: None,
+            ram,
+            file,
+            block_size: BlockSize(block_size),
+            read_only,
+            uuid: None,
+            place: None,
+        };
         Spanned::new(0..0, section)
     }
 }
@@ -319,9 +329,13 @@ impl Config {
         })?;
         config.check(|span, field, problem| error(Some(span), Some(field), problem))?;
         let folder = file.parent().unwrap_or(Path::new(""));
-        for subsystem in &mut config.subsystems {
-            for namespace in &mut subsystem.get_mut().namespaces {
-                if let Some(path) = &mut namespace.get_mut().file {
+        for (i, subsystem) in config.subsystems.iter_mut().enumerate() {
+            for (n, namespace) in subsystem.get_mut().namespaces.iter_mut().enumerate() {
+                let (line, column, _) = place(text, namespace.span().start);
+                let section = namespace.get_mut();
+                let shown = file.display();
+                section.place = Some(format!("{shown}:{line}:{column}: subsystems[{i}].namespaces[{n}]"));
+                if let Some(path) = &mut section.file {
                     *path = folder.join(&path);
                 }
             }
@@ -357,6 +371,10 @@ impl Config {
                     }
                     (Some(Size(size)), None) if size < u64::from(namespace.block_size.0) => {
                         return Err(error(span, at(".ram"), "smaller than one block".into()));
+                    }
+                    (Some(Size(size)), None) if size % u64::from(namespace.block_size.0) != 0 => {
+                        let problem = format!("not a multiple of the block size, {}", namespace.block_size.0);
+                        return Err(error(span, at(".ram"), problem));
                     }
                     _ => {}
                 }

@@ -97,6 +97,7 @@ fn mistakes_are_placed() {
             "choose one",
         ),
         (format!("{namespace}ram = 511"), 3, 1, "subsystems[0].namespaces[0].ram", "one block"),
+        (format!("{namespace}ram = 1000"), 3, 1, "subsystems[0].namespaces[0].ram", "multiple"),
         (format!("{subsystem}{subsystem}"), 3, 1, "subsystems[1].nqn", "earlier subsystem"),
     ] {
         let error = parse(&text).expect_err(&text);

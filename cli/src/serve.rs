@@ -131,7 +131,11 @@ fn open(namespace: &NamespaceSection) -> Result<Arc<dyn Backend>, Failure> {
     let block_size = BlockSize::from_bytes(namespace.block_size.0).unwrap_or_default();
     let named = |what: &str, error: OpenError| {
         let failure = Failure::from(error);
-        failure.note(format!("asked for {what}, blocks of {} bytes", block_size.bytes()))
+        let failure = failure.note(format!("asked for {what}, blocks of {} bytes", block_size.bytes()));
+        match &namespace.place {
+            Some(place) => failure.note(format!("by {place}")),
+            None => failure,
+        }
     };
     if let Some(path) = &namespace.file {
         let mut options = FileOptions::new(path.as_path());

@@ -46,6 +46,8 @@ pub(crate) struct Found {
     pub(crate) reads: Latencies,
     pub(crate) writes: Latencies,
     pub(crate) errors: u64,
+    /// The last of them.
+    pub(crate) last_error: Option<Failure>,
     pub(crate) verified: u64,
     /// How long was measured.
     pub(crate) took: Duration,
@@ -75,7 +77,6 @@ struct Load<'a> {
     /// One bit per place that was written.
     written: Vec<u64>,
     found: Found,
-    last_error: Option<Failure>,
 }
 
 /// Runs a load to its end.
@@ -107,12 +108,12 @@ pub(crate) fn run(disk: &mut Disk, shape: &Shape) -> Result<Found, Failure> {
             reads: Latencies::new(),
             writes: Latencies::new(),
             errors: 0,
+            last_error: None,
             verified: 0,
             took: Duration::ZERO,
             thread: Duration::ZERO,
             process: Duration::ZERO,
         },
-        last_error: None,
         shape: *shape,
         disk,
     }
@@ -159,7 +160,7 @@ impl Load<'_> {
                 self.disk.wait(after);
             }
         }
-        match self.last_error {
+        match self.found.last_error {
             Some(failure) if self.found.reads.count() + self.found.writes.count() == 0 => Err(failure),
             _ => Ok(self.found),
         }
@@ -200,10 +201,10 @@ impl Load<'_> {
             }
             Err(error) => {
                 self.found.errors += 1;
-                if self.last_error.is_none() {
+                if self.found.last_error.is_none() {
                     tracing::warn!(%error, at, write, "an I/O failed; further ones are only counted");
                 }
-                self.last_error = Some(self.disk.failure(error));
+                self.found.last_error = Some(self.disk.failure(error));
             }
         }
         Ok(buffer)

@@ -69,6 +69,14 @@ fn a_mistake_is_named_with_file_line_and_field() {
         let place = format!("{}{place}", config.display());
         assert!(ran.stderr.contains(&place) && ran.stderr.contains(part), "{place}\n{}", ran.stderr);
     }
+    fs::write(
+        &config,
+        "\n[[subsystems]]\nnqn = \"nqn.2014-08.org.example:a\"\nnamespaces = [{ file = \"gone\" }]\n",
+    )
+    .unwrap();
+    let ran = nvmf(&["serve", "--config", arg(&config)]);
+    let place = format!("{}:4:15: subsystems[0].namespaces[0]", config.display());
+    assert!(ran.code() == 4 && ran.stderr.contains(&place), "{place}\n{}", ran.stderr);
     let ran = nvmf(&["serve", "--config", "/nonexistent/nvmf.toml", "--json"]);
     assert_eq!((ran.error()["code"].as_str(), ran.code()), (Some("config"), 3));
 }

@@ -89,6 +89,9 @@ fn commands_that_cannot_work_say_so() {
     let error = ran.error();
     assert_eq!(ran.code(), 22, "{}", ran.stderr);
     assert_eq!((error["status"]["sct"].as_u64(), error["status"]["sc"].as_u64()), (Some(0), Some(0x20)));
+    let ran = nvmf(&["bench", &disk, "--pattern", "rw:50", "--seconds", "0.2", "--json"]);
+    assert_eq!((ran.json()["errors"].as_u64() > Some(0), ran.code()), (true, 22), "{}", ran.stderr);
+    assert!(ran.stderr.contains("Write Protected"), "{}", ran.stderr);
     let ran = nvmf(&["read", &format!("{disk}?nsid=9"), "--json"]);
     assert_eq!((ran.error()["code"].as_str(), ran.code()), (Some("no-such-namespace"), 20));
     let ran = nvmf(&["read", &disk, "--offset", "1M", "--length", "1", "--json"]);
