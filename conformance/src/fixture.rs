@@ -64,6 +64,11 @@ pub trait Rogue {
         None
     }
 
+    /// Whether it has come to its end by itself, for one whose misdeed the other side may end without a word to its caller.
+    fn is_over(&self) -> bool {
+        false
+    }
+
     /// Does what it can do now, without blocking.
     fn step(&mut self, now: Instant);
 }

@@ -176,7 +176,7 @@ pub fn subsystem_name(fixture: &dyn Fixture) -> Verdict {
     let queue = site.open(QueueKind::Admin, ADMIN_DEPTH)?;
     let good = Who::default().data(CNTLID_DYNAMIC);
     let unknown = Who::at(nqn("nqn.2024-01.org.example:nothing")).data(CNTLID_DYNAMIC);
-    let (mut empty, mut endless, mut binary) = (good.clone(), good.clone(), good);
+    let (mut empty, mut endless, mut binary) = (good, good, good);
     empty.subnqn.0.fill(0);
     endless.subnqn.0.fill(b'a');
     binary.subnqn.0[10] = 0xff;
@@ -194,7 +194,7 @@ pub fn host_name(fixture: &dyn Fixture) -> Verdict {
     let mut site = Site::new(fixture)?;
     let queue = site.open(QueueKind::Admin, ADMIN_DEPTH)?;
     let good = Who::default().data(CNTLID_DYNAMIC);
-    let (mut empty, mut endless) = (good.clone(), good);
+    let (mut empty, mut endless) = (good, good);
     empty.hostnqn.0.fill(0);
     endless.hostnqn.0.fill(b'a');
     for (data, what) in [(empty, "empty"), (endless, "without end")] {

@@ -42,7 +42,7 @@ fn entries(site: &mut Site, admin: QueueId) -> Result<(u64, Vec<DiscoveryEntry>)
     for n in 0..records {
         let sqe = GetLogPage::new(Lid::DISCOVERY, 1024).with_offset(1024 * (n + 1)).to_sqe();
         let bytes = site.get(admin, sqe, 1024)?;
-        entries.push(DiscoveryEntry::view(&bytes).doing("an entry")?.clone());
+        entries.push(*DiscoveryEntry::view(&bytes).doing("an entry")?);
     }
     Ok((generation, entries))
 }
@@ -131,7 +131,7 @@ pub fn change_while_reading(fixture: &dyn Fixture) -> Verdict {
     for n in 0..records {
         let sqe = GetLogPage::new(Lid::DISCOVERY, 1024).with_offset(1024 * (n + 1)).to_sqe();
         let bytes = site.get(admin, sqe, 1024)?;
-        seen.push(DiscoveryEntry::view(&bytes).doing("an entry")?.clone());
+        seen.push(*DiscoveryEntry::view(&bytes).doing("an entry")?);
     }
     let (after, now) = header(&mut site, admin)?;
     check!(after != before, "a host could not tell that the log has changed");

@@ -1,6 +1,6 @@
 //! What an association must do whatever carries it: commands by hand against a whole target.
 //!
-//! Each file is a part of the specifications. [`Who`] and [`Connect`](connect::Ask) are what a case varies.
+//! Each file is a part of the specifications. [`Who`] is what most cases vary.
 
 pub mod abort;
 pub mod admin;

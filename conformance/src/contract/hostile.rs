@@ -37,6 +37,14 @@ pub fn hosts(fixture: &dyn Fixture) -> Verdict {
         let mut accepted = None;
         let mut requests = 0;
         loop {
+            // One that never got as far as being accepted is gone without a word.
+            let over = |world: &World| world.rogues.iter().all(|rogue| rogue.is_over());
+            world.until(&name, |world| {
+                !world.controllers[0].events.is_empty() || (accepted.is_none() && over(world))
+            })?;
+            if world.controllers[0].events.is_empty() {
+                break;
+            }
             match world.controller_event().doing(&name)? {
                 ControllerEvent::Accepted { queue, .. } => accepted = Some(queue),
                 // What it said before it broke the rules counts.

@@ -142,7 +142,7 @@ pub fn fetch(fixture: &dyn Fixture) -> Verdict {
 pub fn respond(fixture: &dyn Fixture) -> Verdict {
     let mut world = World::new(fixture)?;
     let queue = world.open(8, true)?;
-    let (room, data) = (world.buffer(4096)?, world.buffer(65_536)?);
+    let (room, data) = (world.buffer(4096)?, world.buffer(128 * 1024)?);
     world.submit(queue.host, read(), Data::FromController(room), 1)?;
     world.submit(queue.host, write(), Data::ToController(data), 2)?;
     let (reading, writing) = (world.request()?, world.request()?);
@@ -158,7 +158,7 @@ pub fn respond(fixture: &dyn Fixture) -> Verdict {
     };
     check_eq!(attempt(&mut world, reading.id, 4097)?, Some(Misuse::DataLength));
     check_eq!(attempt(&mut world, writing.id, 512)?, Some(Misuse::DataLength));
-    let into = world.controller_buffer(65_536)?;
+    let into = world.controller_buffer(128 * 1024)?;
     world.controller().fetch(writing.id, 0, into).map_err(|refused| Stop::failed(refused.to_string()))?;
     check!(attempt(&mut world, writing.id, 0)?.is_some(), "answered with a fetch under way");
     check!(matches!(world.controller_event()?, ControllerEvent::Fetched { outcome: Ok(()), .. }));
