@@ -18,6 +18,11 @@ use crate::backend::{BlockRange, Geometry, Kept, report::Report, same_bytes};
 
 /// What `readv` and its like take at most (IOV_MAX).
 const PIECES: usize = 1024;
+/// What a transfer that ends before the disk does is noted as: ENODATA, where there is such a thing.
+#[cfg(not(target_os = "freebsd"))]
+pub(super) const SHORT: Errno = Errno::NODATA;
+#[cfg(target_os = "freebsd")]
+pub(super) const SHORT: Errno = Errno::NOMSG;
 /// Zeroes written per call, in runs of the shared zero buffer.
 const ZERO_RUNS: usize = 16;
 
@@ -176,7 +181,7 @@ impl Core {
             match self.disk.read(&mut pieces, offset.saturating_add(*done as u64), wait) {
                 // A worker finds out why, and says so once.
                 Ok(0) if wait == Wait::Never => return Ok(false),
-                Ok(0) => return Err(self.failure("read", Errno::NODATA)),
+                Ok(0) => return Err(self.failure("read", SHORT)),
                 Ok(read) => *done += read,
                 Err(Errno::INTR) => {}
                 Err(errno) if wait == Wait::Never => {
@@ -197,7 +202,7 @@ impl Core {
         }
         // Writing would make a truncated file grow again, with zeroes where the data were.
         if !self.disk.covers(self.geometry.bytes()) {
-            return Err(self.failure("write", Errno::NODATA));
+            return Err(self.failure("write", SHORT));
         }
         Ok(())
     }
@@ -309,10 +314,10 @@ impl Core {
         Ok(())
     }
 
-    /// The status for a system error, after logging it. `NODATA` stands for a file that has become too short.
+    /// The status for a system error, after logging it. `SHORT` stands for a file that has become too short.
     pub(super) fn failure(&self, action: &'static str, errno: Errno) -> Status {
         let reading = action == "read";
-        let shrunk = errno == Errno::NODATA || !self.disk.covers(self.geometry.bytes());
+        let shrunk = errno == SHORT || !self.disk.covers(self.geometry.bytes());
         let status = match errno {
             _ if shrunk && reading => Status::UNRECOVERED_READ_ERROR.with_dnr(),
             _ if shrunk => Status::WRITE_FAULT.with_dnr(),
