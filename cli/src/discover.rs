@@ -121,6 +121,7 @@ fn address(entry: &DiscoveryEntry, traddr: &str, trsvcid: &str, nqn: Nqn) -> Opt
     Some(Uri {
         wire: Some(wire),
         host: traddr.to_owned(),
+        // spec: TCP-ADR-06
         port: Some(trsvcid.trim().parse().ok()?),
         nqn: Some(nqn),
         nsid: None,
@@ -172,6 +173,7 @@ mod tests {
         assert!(uri.parse::<Uri>().is_ok());
     }
 
+    // test: TCP-ADR-06
     #[test]
     fn what_is_no_address_stays_text() {
         assert_eq!(Record::new(&entry("2001:db8::7", "none")).uri, None);

@@ -15,6 +15,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 /// Port of NVMe/TCP and NVMe/RDMA I/O controllers.
 pub(crate) const IO_PORT: u16 = 4420;
+// spec: TCP-ADR-02
 /// Port of discovery controllers.
 pub(crate) const DISCOVERY_PORT: u16 = 8009;
 

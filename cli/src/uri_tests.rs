@@ -85,6 +85,7 @@ fn errors_point_at_their_column() {
     }
 }
 
+// test: TCP-ADR-02
 #[test]
 fn addresses_need_no_resolver() {
     let targets = uri("nvme+tcp://192.0.2.7").targets(IO_PORT).unwrap();

@@ -153,6 +153,7 @@ impl Shared {
             registers: Registers::new(entries, subsystem.is_none()),
             registry: Arc::clone(registry),
             admin: arrival.address,
+            // spec: TCP-KA-02
             kato: command.kato,
             subsystem,
             host,

@@ -105,8 +105,8 @@ fn reachable(listener: IpAddr, local: IpAddr) -> Option<IpAddr> {
     let local = local.to_canonical();
     match listener {
         IpAddr::V4(v4) if v4.is_unspecified() => local.is_ipv4().then_some(local),
-        // A listener on [::] takes IPv4 as well.
-        IpAddr::V6(v6) if v6.is_unspecified() => Some(local),
+        // A listener on [::] takes IPv6 only, so that one on 0.0.0.0 may have the same port.
+        IpAddr::V6(v6) if v6.is_unspecified() => local.is_ipv6().then_some(local),
         other => Some(other.to_canonical()),
     }
 }
@@ -124,6 +124,7 @@ impl Record<'_> {
         let mut entry = DiscoveryEntry::zeroed();
         match self.listener.wire {
             Wire::TCP => {
+                // spec: TCP-ADR-07
                 entry.set_tcp(TcpSubtype::zeroed());
             }
             Wire::RDMA => {
@@ -149,6 +150,7 @@ impl Record<'_> {
         entry.portid = U16::new(self.listener.portid);
         entry.cntlid = U16::new(CNTLID_DYNAMIC);
         entry.asqsz = U16::new(admin_entries.max(DiscoveryEntry::MIN_ASQSZ));
+        // spec: TCP-ADR-05
         entry.trsvcid = Ascii::lossy(&self.listener.address.port().to_string());
         entry.traddr = Ascii::lossy(&self.address.to_string());
         entry.subnqn = NqnField::from(self.nqn);

@@ -6,7 +6,10 @@ use std::{
 };
 
 use nvmf_transport::Wire;
-use nvmf_wire::Nqn;
+use nvmf_wire::{
+    Nqn,
+    log::discovery::{DiscoveryEntry, TcpSecurity},
+};
 use proptest::prelude::*;
 
 use super::{Directory, ListenerEntry, reachable};
@@ -64,6 +67,17 @@ proptest! {
     }
 }
 
+// test: TCP-ADR-05, TCP-ADR-07
+#[test]
+fn entries_for_tcp_name_their_port_and_their_security() {
+    let mut page = vec![0; 3 * 1024];
+    directory(2, 2).render(&host(), local(), 0, &mut page);
+    let entries: Vec<_> =
+        page[1024..].chunks(1024).map(|entry| DiscoveryEntry::view(entry).unwrap()).collect();
+    assert_eq!(entries.iter().map(|entry| entry.trsvcid.to_string()).collect::<Vec<_>>(), ["4420", "4421"]);
+    assert!(entries.iter().all(|entry| entry.tcp().unwrap().sectype == TcpSecurity::NONE));
+}
+
 #[test]
 fn offsets_beyond_any_page() {
     let mut out = [1; 64];
@@ -79,6 +93,7 @@ fn wildcards_report_the_address_the_host_used() {
     assert_eq!(seen("0.0.0.0", "::ffff:192.0.2.7").as_deref(), Some("192.0.2.7"));
     assert_eq!(seen("0.0.0.0", "2001:db8::1"), None);
     assert_eq!(seen("::", "2001:db8::1").as_deref(), Some("2001:db8::1"));
-    assert_eq!(seen("::", "::ffff:192.0.2.7").as_deref(), Some("192.0.2.7"));
+    assert_eq!(seen("::", "192.0.2.7"), None);
+    assert_eq!(seen("::", "::ffff:192.0.2.7"), None);
     assert_eq!(seen("198.51.100.1", "192.0.2.7").as_deref(), Some("198.51.100.1"));
 }

@@ -54,6 +54,7 @@ fn names(entries: &[DiscoveryEntry]) -> Vec<Nqn> {
 }
 
 /// Every subsystem by every listener, each field as a host needs it.
+// test: TCP-ADR-05
 pub fn records(fixture: &dyn Fixture) -> Verdict {
     let mut site = Site::new(fixture)?;
     let admin = discovery(&mut site, None)?.admin;

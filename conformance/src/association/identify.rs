@@ -42,6 +42,7 @@ pub fn controller(fixture: &dyn Fixture) -> Verdict {
         "MDTS"
     );
     check_eq!(id.ioccsz.get() * 16, 64 + site.io_in_capsule, "IOCCSZ: the command and its in-capsule data");
+    // test: TCP-RSP-03
     check_eq!(id.iorcsz.get(), 1, "IORCSZ: a completion of 16 bytes");
     check_eq!(id.icdoff.get(), 0, "ICDOFF");
     check!(id.msdbd >= 1, "MSDBD 0: not even one descriptor");

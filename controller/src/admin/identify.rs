@@ -130,6 +130,7 @@ fn common(association: &Association, nqn: &Nqn) -> IdentifyController {
     );
     id.subnqn = NqnField::from(nqn);
     id.ioccsz = U32::new((64 + limits.max_in_capsule.io) / 16);
+    // spec: TCP-RSP-03
     id.iorcsz = U32::new(1);
     id.msdbd = 1;
     id

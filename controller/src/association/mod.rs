@@ -305,6 +305,7 @@ impl Association {
                 *place = Some(address);
                 Ok(())
             }
+            // spec: TCP-QUE-03
             _ => Err(JoinError::Duplicate),
         }
     }

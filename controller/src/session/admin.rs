@@ -100,6 +100,7 @@ impl Session {
                     (0, effect)
                 })
             }
+            // spec: TCP-QUE-02
             Some(FabricsType::CONNECT) => Err(Status::COMMAND_SEQUENCE_ERROR),
             // NVMe-oF 1.1 §3.6: the admin queue ends with the association only.
             Some(FabricsType::DISCONNECT) => Err(Status::DISCONNECT_INVALID_QUEUE_TYPE),

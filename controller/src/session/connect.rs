@@ -47,6 +47,7 @@ impl Session {
         };
         let idle = matches!(fresh.connecting, Connecting::No);
         let status = match data {
+            // spec: TCP-IC-22
             // NVMe-oF 1.1 §3.3: Connect first, and once.
             _ if sqe.fctype() != Some(FabricsType::CONNECT) || !idle => Status::COMMAND_SEQUENCE_ERROR,
             _ if sqe.psdt() == Psdt::PRP => Status::INVALID_FIELD,

@@ -133,6 +133,7 @@ pub(super) fn plan(io: &IoQueue, sqe: &Sqe, data: RequestData) -> Result<Plan, S
             }
         }
         IoOpcode::FABRICS => match sqe.fctype() {
+            // spec: TCP-QUE-02
             Some(FabricsType::CONNECT) => Err(Status::COMMAND_SEQUENCE_ERROR),
             Some(FabricsType::DISCONNECT) if Disconnect::parse(sqe).recfmt != 0 => {
                 Err(Status::CONNECT_INCOMPATIBLE_FORMAT)

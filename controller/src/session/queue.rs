@@ -42,6 +42,7 @@ impl SubmissionQueue {
         self.head = if self.head.saturating_add(1) >= self.entries { 0 } else { self.head + 1 };
     }
 
+    // spec: TCP-QUE-08
     /// SQHD of a completion; reserved, so 0, without flow control (NVMe-oF 1.1 §2.4.1).
     pub(super) fn head(&self) -> u16 {
         if self.flow_control { self.head } else { 0 }

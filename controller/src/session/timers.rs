@@ -131,6 +131,7 @@ impl Session {
         if !admin.association.is_live() {
             return Due::Disabled;
         }
+        // spec: TCP-KA-01
         // NVMe Base 2.0 §3.9.2, traffic based keep alive: any command of any queue starts the timer again.
         let renewed = self.shared.started.get().and_then(|&start| {
             let patience = admin.patience(&self.shared.options)?;

@@ -131,6 +131,7 @@ fn data_that_stay_with_the_host() {
     rig.write_remote(failing, admin_connect(0).to_sqe(), connect_data().as_bytes().to_vec()).ok();
 }
 
+// test: TCP-QUE-02, TCP-IC-22
 #[test]
 fn sequence() {
     let mut rig = Rig::new();
@@ -192,6 +193,7 @@ fn invalid_io(rig: &mut Rig, command: Connect, data: &ConnectData, field: Invali
     assert_eq!(InvalidParameter::parse(&refused_io(rig, command, data).cqe), Some(field));
 }
 
+// test: TCP-QUE-08
 #[test]
 fn sq_flow_control_off() {
     let mut rig = Rig::new();
@@ -203,6 +205,7 @@ fn sq_flow_control_off() {
     assert_eq!(cap.cqe.sqhd(), 0, "reserved");
 }
 
+// test: TCP-QUE-08
 #[test]
 fn submission_queue_head_wraps() {
     let mut rig = Rig::new();
@@ -244,6 +247,7 @@ fn a_host_that_loses_its_right_loses_its_association() {
     assert!(rig.server.associations().is_empty());
 }
 
+// test: TCP-QUE-03
 #[test]
 fn queue_identifier_in_use() {
     let mut rig = Rig::with(ServerOptions::default(), |_| {}, 2);

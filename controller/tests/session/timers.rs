@@ -46,6 +46,19 @@ fn a_controller_that_is_never_enabled_ends() {
     assert!(!rig.is_open(admin));
 }
 
+// test: TCP-KA-02
+#[test]
+fn the_longest_keep_alive_timeout_is_taken() {
+    let mut rig = Rig::new();
+    let (admin, _) = rig.associate(0, &connect_data(), u32::MAX);
+    rig.enable(admin);
+    let read = GetFeatures::new(Fid::KEEP_ALIVE_TIMER).to_sqe();
+    assert_eq!(rig.command(admin, read).ok().cqe.dw0(), u32::MAX);
+    rig.pass(40 * 86_400 * SECOND);
+    assert!(rig.is_open(admin));
+}
+
+// test: TCP-KA-01
 #[test]
 fn keep_alive_expires() {
     let mut rig = Rig::with(Default::default(), |_| {}, 2);

@@ -29,6 +29,7 @@ struct Running {
 }
 
 impl KeepAlive {
+    // spec: TCP-KA-01
     pub(super) fn start(&mut self, kato: Duration, traffic_counts: bool, now: Instant) {
         // Half of KATO leaves the other half for the answer. Where traffic counts, the last command may be a whole tick
         // older than the tick that sees it, so ticks are half as long.

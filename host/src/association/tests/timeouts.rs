@@ -47,6 +47,7 @@ fn traffic_replaces_keep_alive_where_the_controller_says_so() {
     assert!(sim.fake.count(AdminOpcode::KEEP_ALIVE.0, true) >= 4);
 }
 
+// test: TCP-KA-01
 #[test]
 fn a_dead_controller_is_noticed_at_kato() {
     let mut sim = Sim::live(options());
