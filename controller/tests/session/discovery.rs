@@ -81,7 +81,8 @@ fn wildcard_listeners() {
     rig.server.add_listener(Wire::TCP, address("[::]:4421"));
     let four = rig.discovery(0);
     let seen: Vec<_> = entries(&mut rig, four).iter().map(|entry| entry.traddr.to_string()).collect();
-    assert_eq!(seen, ["192.0.2.1", "192.0.2.1"]);
+    // The listener on [::] takes no IPv4.
+    assert_eq!(seen, ["192.0.2.1"]);
     rig.local = address("[2001:db8::1]:4421");
     let six = rig.discovery(0);
     let seen: Vec<_> = entries(&mut rig, six).iter().map(|entry| entry.traddr.to_string()).collect();
