@@ -3,6 +3,7 @@
 //! `NVMF_FUZZ_SECONDS` is the time per body (default 1), `NVMF_FUZZ_SEED` what every choice follows from (default 1). A failing
 //! input is printed as hex; as a file in `src/fuzzing/regressions/<body>/` it is tried first from then on.
 //! `NVMF_FUZZ_REPLAY=<hex>` tries that input alone, with every body whose test runs.
+#![allow(clippy::unwrap_used, reason = "a test that cannot read its inputs has failed")]
 
 use std::{fs, path::Path, time::Duration};
 

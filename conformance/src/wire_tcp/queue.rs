@@ -244,7 +244,12 @@ impl Queue {
         let head = pdu.hlen() + if self.link.theirs.hdgst { 4 } else { 0 };
         let unit = (usize::from(self.ask.hpda) + 1) * 4;
         check_eq!(pdu.hlen(), 24, "HLEN of C2HData");
-        check!(pdu.pdo() >= head && pdu.pdo().is_multiple_of(unit), "PDO {} with HPDA {}", pdu.pdo(), self.ask.hpda);
+        check!(
+            pdu.pdo() >= head && pdu.pdo().is_multiple_of(unit),
+            "PDO {} with HPDA {}",
+            pdu.pdo(),
+            self.ask.hpda
+        );
         check!(
             pdu.pdo() < head + unit,
             "PDO {}: more padding than HPDA {} asks for",
