@@ -154,3 +154,7 @@ pub fn test(transport: &str, id: &str, fixture: impl FnOnce() -> Box<dyn Fixture
         let _ = writeln!(std::io::stderr(), "{transport}: {id}: {outcome}");
     }
 }
+
+#[cfg(test)]
+#[path = "case_tests.rs"]
+mod tests;

@@ -34,6 +34,11 @@ pub trait Fixture {
         &[]
     }
 
+    /// Whether cases that wait for seconds of real time are run: of one transport's configurations one is enough.
+    fn patient(&self) -> bool {
+        true
+    }
+
     /// An address where nobody listens.
     fn nobody(&self) -> Target;
 

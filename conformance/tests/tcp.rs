@@ -25,7 +25,7 @@ fn terms(digest: DigestPolicy, alignment: u8, max_r2t: u32, max_h2c_data: u32) -
 
 /// Both digests, no alignment.
 fn digests() -> Tcp {
-    Tcp::new(terms(DigestPolicy::Required, 0, 4, 1 << 20))
+    Tcp::new(terms(DigestPolicy::Required, 0, 4, 1 << 20)).impatient()
 }
 
 /// Everything as narrow as the specification allows: no in-capsule data, one R2T, the smallest H2CData, the coarsest alignment.
@@ -36,12 +36,12 @@ fn narrow() -> Tcp {
         max_fetches: 1,
         ..terms(DigestPolicy::On, 31, 1, 4096)
     };
-    Tcp::new(config)
+    Tcp::new(config).impatient()
 }
 
 /// As much in the capsule as there may be.
 fn large_capsules() -> Tcp {
-    Tcp::new(TcpConfig { in_capsule: 65_536, ..terms(DigestPolicy::Off, 1, 16, 131_072) })
+    Tcp::new(TcpConfig { in_capsule: 65_536, ..terms(DigestPolicy::Off, 1, 16, 131_072) }).impatient()
 }
 
 /// Through a path that cuts the stream anywhere and delays it, so that no PDU comes in one piece.
@@ -54,7 +54,7 @@ fn cut() -> Tcp {
     let disturbance =
         Disturbance { seed: 11, to_controller: pieces.clone(), to_host: pieces, connections: None };
     let config = terms(DigestPolicy::On, 3, 4, 65_536);
-    Tcp::new(config).through(disturbance).excluding(&[
+    Tcp::new(config).through(disturbance).impatient().excluding(&[
         Exclusion { case: "connect/information", reason: "the peer of each side is the proxy" },
         Exclusion { case: "connect/refused", reason: "the proxy takes every connection" },
     ])

@@ -65,6 +65,8 @@ struct Fetching {
 pub(super) struct ControllerSide {
     pub(super) driven: Driven<ControllerConn>,
     memory: Counted,
+    /// What the connection takes by itself.
+    pooled: Counted,
     live: Vec<Live>,
     stale: Vec<RequestId>,
     fetches: Vec<Fetching>,
@@ -79,6 +81,8 @@ pub(super) struct ControllerSide {
     /// The largest depth there has been: slots are not taken away.
     reached: usize,
     in_capsule: usize,
+    /// The most there has been: a capsule on its way is not cut.
+    in_capsule_reached: usize,
     pub(super) closed: bool,
 }
 
@@ -90,7 +94,8 @@ impl ControllerSide {
         negotiated: Option<Negotiated>,
     ) -> Self {
         let memory = Counted::default();
-        let shared: Arc<Counted> = Arc::new(memory.clone());
+        let pooled = Counted::default();
+        let shared: Arc<Counted> = Arc::new(pooled.clone());
         let in_capsule = choices.pick(&[0u32, 16, 4096, 8192, 16_384, 65_536]);
         let buffers = choices.pick(&[256, 256, 256, 2]);
         let setup = ControllerSetup {
@@ -112,6 +117,7 @@ impl ControllerSide {
         Self {
             driven: Driven::new(conn, choices),
             memory,
+            pooled,
             live: Vec::new(),
             stale: Vec::new(),
             fetches: Vec::new(),
@@ -122,6 +128,7 @@ impl ControllerSide {
             depth,
             reached: depth.into(),
             in_capsule: ADMIN_IN_CAPSULE as usize,
+            in_capsule_reached: ADMIN_IN_CAPSULE as usize,
             closed: false,
         }
     }
@@ -143,6 +150,7 @@ impl ControllerSide {
                 self.reached = self.reached.max(settings.depth.into());
                 self.in_capsule =
                     if settings.kind == QueueKind::Admin { ADMIN_IN_CAPSULE as usize } else { io };
+                self.in_capsule_reached = self.in_capsule_reached.max(self.in_capsule);
             }
             Err(why) => assert!(!right && why == Misuse::Parameter, "{why}"),
         }
@@ -304,6 +312,9 @@ impl ControllerSide {
         assert!(matches!(more, Some(0 | 1)), "commands were lost or doubled");
         assert!(self.live.len() <= self.reached, "more commands than the queue has entries");
         assert!(self.closed || !self.driven.finished());
+        let setup = self.driven.conn.setup();
+        let most = setup.small.buffer_size() + setup.large.buffer_size();
+        assert!(self.pooled.live() <= most * self.reached.min(setup.small.capacity()), "more memory than promised");
     }
 
     fn command(&mut self, id: RequestId, sqe: Sqe, data: Result<RequestData, Status>, sure: bool) {
@@ -323,7 +334,7 @@ impl ControllerSide {
         match data {
             Ok(RequestData::Remote { len }) => room = len as usize,
             Ok(RequestData::InCapsule(buffer)) => {
-                let most = self.in_capsule.max(ADMIN_IN_CAPSULE as usize);
+                let most = self.in_capsule_reached;
                 assert!(!buffer.is_empty() && buffer.len() <= most, "{} bytes in a capsule", buffer.len());
                 if sure {
                     assert_eq!(pattern::difference(name, 0, &buffer), None, "wrong data in a capsule");
@@ -348,8 +359,8 @@ impl ControllerSide {
 
     /// Drops everything; no byte may stay allocated.
     pub(super) fn end(self) {
-        let Self { driven, memory, .. } = self;
+        let Self { driven, memory, pooled, .. } = self;
         drop(driven);
-        assert_eq!(memory.live(), 0, "buffers did not come back");
+        assert_eq!((memory.live(), pooled.live()), (0, 0), "buffers did not come back");
     }
 }

@@ -311,6 +311,18 @@ impl ControllerVoice {
         }
     }
 
+    /// A host that has dealt with all that was said owes no more answers than MAXR2T allows: what it owes is memory.
+    pub(super) fn check_owed(&self, side: &HostSide) {
+        if !side.driven.open() || !side.driven.all_taken() || !self.sure() {
+            return;
+        }
+        let limit = self.negotiated.map_or(usize::MAX, |negotiated| negotiated.max_r2t.get() as usize);
+        for request in &self.requests {
+            let owed = self.open.iter().filter(|open| open.name == request.name).count();
+            assert!(owed <= limit, "{owed} R2Ts of one command taken, MAXR2T is {limit}");
+        }
+    }
+
     fn command(&mut self, sqe: &Sqe, data: &[u8], side: &HostSide) {
         let name = sqe.mptr.get();
         assert!(

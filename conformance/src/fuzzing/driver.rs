@@ -142,6 +142,11 @@ impl<C: Conn> Driven<C> {
         &mut self.inbox[self.taken..]
     }
 
+    /// Whether nothing is on the way.
+    pub(super) fn all_taken(&self) -> bool {
+        self.taken == self.inbox.len()
+    }
+
     /// One read of at most `most` bytes; whether anything was read.
     pub(super) fn receive(&mut self, most: usize) -> bool {
         let waiting = &self.inbox[self.taken..];

@@ -62,6 +62,7 @@ pub(super) fn body(data: &[u8]) {
         side.driven.receive(most);
         side.look(controller.sure());
         controller.judge(&mut side);
+        controller.check_owed(&side);
         assert!(!tame || !side.driven.finished(), "a connection ends although its controller obeys");
     }
     if tame {
