@@ -19,6 +19,7 @@ use crate::{
     message::{ToController, ToHost},
     network::{ControllerEnd, Pending},
     pipe::{HangUp, Received},
+    requests::{Request, Requests},
     transport::NAME,
 };
 
@@ -32,25 +33,6 @@ const FLUSH: Duration = Duration::from_secs(1);
 enum State {
     Up,
     Closing { flush: bool, deadline: Option<Instant> },
-}
-
-/// A command that has not been answered.
-#[derive(Debug)]
-struct Request {
-    cid: Cid,
-    direction: DataDirection,
-    /// Bytes that may be fetched or sent.
-    remote: u32,
-    /// How far it has been fetched.
-    fetched: u32,
-    fetches: u16,
-}
-
-/// Requests by slot. A slot's generation tells its uses apart.
-#[derive(Debug, Default)]
-struct Requests {
-    slots: Vec<(u32, Option<Request>)>,
-    free: Vec<u16>,
 }
 
 #[derive(Debug)]
@@ -87,42 +69,6 @@ pub(crate) struct Controller {
 
 fn broken(detail: &'static str) -> CloseReason {
     CloseReason::Failed(Error::new(Stage::Transfer, ErrorKind::Protocol, detail))
-}
-
-impl Requests {
-    fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
-    }
-
-    fn insert(&mut self, queue: QueueId, request: Request) -> Option<RequestId> {
-        let slot = match self.free.pop() {
-            Some(slot) => slot,
-            None => {
-                let slot = u16::try_from(self.slots.len()).ok()?;
-                self.slots.push((0, None));
-                slot
-            }
-        };
-        let (generation, place) = self.slots.get_mut(usize::from(slot))?;
-        *generation = generation.wrapping_add(1);
-        *place = Some(request);
-        Some(RequestId { queue, slot, generation: *generation })
-    }
-
-    fn get_mut(&mut self, id: RequestId) -> Option<&mut Request> {
-        let (generation, request) = self.slots.get_mut(usize::from(id.slot))?;
-        if *generation == id.generation { request.as_mut() } else { None }
-    }
-
-    fn remove(&mut self, id: RequestId) -> Option<Request> {
-        self.get_mut(id)?;
-        self.free.push(id.slot);
-        self.slots.get_mut(usize::from(id.slot))?.1.take()
-    }
-
-    fn has_cid(&self, cid: Cid) -> bool {
-        self.slots.iter().any(|(_, request)| request.as_ref().is_some_and(|request| request.cid == cid))
-    }
 }
 
 /// A copy in the transport's memory, as the network would make it.

@@ -25,6 +25,7 @@ mod message;
 mod network;
 mod pipe;
 mod raw;
+mod requests;
 mod rng;
 mod transport;
 
