@@ -314,7 +314,10 @@ impl ControllerSide {
         assert!(self.closed || !self.driven.finished());
         let setup = self.driven.conn.setup();
         let most = setup.small.buffer_size() + setup.large.buffer_size();
-        assert!(self.pooled.live() <= most * self.reached.min(setup.small.capacity()), "more memory than promised");
+        assert!(
+            self.pooled.live() <= most * self.reached.min(setup.small.capacity()),
+            "more memory than promised"
+        );
     }
 
     fn command(&mut self, id: RequestId, sqe: Sqe, data: Result<RequestData, Status>, sure: bool) {

@@ -116,7 +116,9 @@ impl ControllerVoice {
             {
                 let limit = self.asked.max_r2t.get() as usize;
                 let of_command = self.open.iter().filter(|open| open.name == request.name).count();
-                if of_command < limit || wild {
+                let over = of_command >= limit;
+                if !over || (!self.tame && choices.once_in(3)) {
+                    self.honesty.damaged |= over;
                     self.ask(choices, side, at, wild);
                 }
             }

@@ -134,7 +134,10 @@ impl Side {
             return;
         };
         let send = &mut self.link.send;
-        let inline = len <= INLINE;
+        // spec: TCP-R2T-08
+        // An R2T counts until its data has left, so the end of an answer is never copied: small R2Ts to a host whose
+        // output is stuck would make the output grow without end.
+        let inline = len <= INLINE && !ends_r2t;
         if inline {
             send.copy(data);
         } else {
@@ -145,11 +148,7 @@ impl Side {
             crc.update(data);
             send.digest(crc.finish());
         }
-        if inline {
-            pending.r2ts -= u32::from(ends_r2t);
-        } else {
-            pending.unsent += 1;
-        }
+        pending.unsent += u32::from(!inline);
     }
 
     /// Answers an R2T with all of its data.

@@ -149,6 +149,8 @@ fn an_r2t_that_asks_for_what_is_not_there_ends_the_connection() {
         ("a gap", vec![r2t(4, 4096)], 2, 0),
         ("the same twice", vec![r2t(0, 4096), r2t(0, 4096)], 2, 0),
         ("three at a time", vec![r2t(0, 4096), r2t(4096, 4096), r2t(8192, 4096)], 5, 0),
+        // What is copied into the output has not left either: a controller that does not read would make it grow.
+        ("three small ones at a time", vec![r2t(0, 4), r2t(4, 4), r2t(8, 4)], 5, 0),
         ("another command", vec![super::host_faults::r2t(&sender, Cid(cid.0 ^ 1), 1, 0, 4096)], 1, 8),
     ];
     for (what, pdus, fes, fei) in cases {
