@@ -87,11 +87,11 @@ pub(super) fn admin(choices: &mut Choices<'_>) -> Sqe {
         }
         .to_sqe(),
         _ => {
-            let value = match choices.u8() % 4 {
-                0 => Cc::ENABLE_NVM.0.into(),
-                1 => 0,
-                2 => u64::from(Cc::ENABLE_NVM.0) | u64::from(choices.u8() % 4) << 14,
-                _ => choices.u64(),
+            let value = match choices.u8() % 16 {
+                0 => 0,
+                1 => u64::from(Cc::ENABLE_NVM.0) | u64::from(choices.u8() % 4) << 14,
+                2 => choices.u64(),
+                _ => Cc::ENABLE_NVM.0.into(),
             };
             let offset = PropertyOffset(choices.pick(&[0x14, 0x14, 0x14, 0, 0x1c, 0x20]));
             PropertySet { value, wide: choices.once_in(8), offset }.to_sqe()
@@ -108,13 +108,15 @@ pub(super) fn io(choices: &mut Choices<'_>) -> Sqe {
     let nsid = nsid(choices);
     let size = block_size(nsid).unwrap_or(512);
     let blocks = CAPACITY / u64::from(size);
-    let slba = match choices.u8() % 6 {
+    let most = if choices.yes() { 16 } else { (TRANSFER / size) as usize };
+    let count = choices.length(most).max(1) as u32;
+    let slba = match choices.u8() % 12 {
         0 => blocks.wrapping_sub(u64::from(choices.u8())),
         1 => choices.u64(),
         2 => u64::from(choices.u8()) * 128,
-        _ => choices.below(blocks as usize) as u64,
+        3 => blocks - u64::from(count),
+        _ => choices.below((blocks - u64::from(count)) as usize + 1) as u64,
     };
-    let count = choices.length((TRANSFER / size) as usize).max(1) as u32;
     let other = choices.u8();
     let opcode = choices.pick(&[
         IoOpcode::READ,

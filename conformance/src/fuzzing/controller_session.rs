@@ -47,7 +47,12 @@ pub(super) fn body(data: &[u8]) {
         match choices.u8() % 32 {
             0..2 => world.open(),
             2..4 => world.connect(choices),
-            4..20 => world.command(choices),
+            4..20 => {
+                world.command(choices);
+                if choices.yes() {
+                    world.answer_fetches(choices);
+                }
+            }
             20 => world.pass(Duration::from_millis(u64::from(choices.word() % 40_000))),
             21 if choices.once_in(8) => world.pass(Duration::from_secs(u64::from(choices.u8()))),
             22 if choices.once_in(3) => world.hang_up(choices),
@@ -151,12 +156,10 @@ impl World {
         self.run();
         self.open();
         let cattr = ConnectAttributes(0).with_disable_sq_flow_control(choices.yes());
-        self.connect_as(
-            1,
-            Connect { qid: 1, sqsize: choices.pick(&[15, 31, 1]), cattr, ..Connect::default() },
-            |_| {},
-        );
+        let sqsize = choices.pick(&[15, 15, 15, 1]);
+        self.connect_as(1, Connect { qid: 1, sqsize, cattr, ..Connect::default() }, |_| {});
         self.run();
+        assert!(self.lines[1].is_io(), "the usual start does not lead to an I/O queue");
     }
 
     fn open(&mut self) {

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Instant};
 
 use nvmf_sim::{Heard, Network, RawHost, ToController, ToHost};
-use nvmf_wire::{AdminOpcode, Cid, FabricsType, Sqe, fabrics::Connect};
+use nvmf_wire::{AdminOpcode, Cid, FabricsType, SglDescriptor, Sqe, fabrics::Connect};
 
 use super::{
     Choices,
@@ -46,7 +46,11 @@ impl RawLine {
         if taken || self.sent.len() + 1 >= self.entries {
             return;
         }
-        let sqe = sqe.with_cid(Cid(self.cid));
+        let mut sqe = sqe.with_cid(Cid(self.cid));
+        if sqe.sgl == SglDescriptor::default() {
+            // What every transport writes for a command without data.
+            sqe = sqe.with_sgl(SglDescriptor::transport(0));
+        }
         if self.raw.send(now, ToController::Command { sqe, in_capsule }) {
             self.sent.push(sqe);
         }
@@ -101,6 +105,11 @@ impl RawLine {
         let waits = |sqe: &&Sqe| sqe.opcode != AdminOpcode::ASYNC_EVENT_REQUEST.0;
         let open: Vec<&Sqe> = self.sent.iter().filter(waits).collect();
         assert!(self.spoilt || open.is_empty(), "never answered: {open:?}");
+    }
+
+    /// Whether it is an I/O queue.
+    pub(super) fn is_io(&self) -> bool {
+        self.io
     }
 
     /// Ends the connection without order.
