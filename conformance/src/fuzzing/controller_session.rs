@@ -43,6 +43,8 @@ pub(super) fn body(data: &[u8]) {
     if !choices.once_in(4) {
         world.usual_start(choices);
     }
+    // Backends may also end their work when its hosts are gone.
+    let late = choices.once_in(3);
     while choices.more() {
         match choices.u8() % 32 {
             0..2 => world.open(),
@@ -58,8 +60,8 @@ pub(super) fn body(data: &[u8]) {
             22 if choices.once_in(3) => world.hang_up(choices),
             23 => world.answer_fetches(choices),
             24 => world.reconfigure(choices),
-            25 => world.faults(choices),
-            26 if choices.once_in(16) => world.worker.drain(),
+            25..28 => world.faults(choices),
+            28 if choices.once_in(16) => world.worker.drain(),
             _ => {}
         }
         // Some commands come in one batch.
@@ -67,7 +69,7 @@ pub(super) fn body(data: &[u8]) {
             world.run();
         }
     }
-    world.wind_up();
+    world.wind_up(late);
 }
 
 struct World {
@@ -331,23 +333,25 @@ impl World {
         panic!("the controller's timers never come to rest");
     }
 
-    /// All hosts and backends do their part, then all hosts leave.
-    fn wind_up(&mut self) {
-        self.faulty.release(Order::Arrival);
-        self.run();
-        for _ in 0..2_000 {
-            let asked: usize = self.lines.iter().map(|line| line.fetches()).sum();
-            if asked == 0 {
-                break;
+    /// All hosts and backends do their part, then all hosts leave; or hosts leave first.
+    fn wind_up(&mut self, late: bool) {
+        if !late {
+            self.faulty.release(Order::Arrival);
+            self.run();
+            for _ in 0..2_000 {
+                if self.lines.iter().all(|line| line.fetches() == 0) {
+                    break;
+                }
+                self.answer_fetches(&mut Choices::new(&[]));
             }
-            self.answer_fetches(&mut Choices::new(&[]));
+            self.pass(Duration::from_secs(2));
+            self.lines.iter().for_each(RawLine::check_all_answered);
         }
-        self.pass(Duration::from_secs(2));
-        self.lines.iter().for_each(RawLine::check_all_answered);
         let statistics = self.server.statistics();
         assert!(statistics.memory <= self.server.options().memory);
         self.lines.clear();
         self.run();
+        self.faulty.release(Order::Reverse);
         self.pass(Duration::from_secs(400));
         let left = self.server.statistics();
         assert_eq!(
