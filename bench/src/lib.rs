@@ -1,0 +1,1 @@
+//! Load generator, raw-socket floors and reports.

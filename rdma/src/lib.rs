@@ -1,0 +1,1 @@
+//! The RDMA transport of NVMe over Fabrics.

@@ -1,0 +1,1 @@
+//! iWARP in user space: MPA, DDP and RDMAP over any TCP socket, with the semantics of verbs.
