@@ -1,1 +1,3 @@
 //! The RDMA transport of NVMe over Fabrics.
+
+pub mod verbs;
