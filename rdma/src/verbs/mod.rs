@@ -83,7 +83,7 @@ pub trait Provider: Send + Sync + 'static {
 pub trait Keys {
     /// The key by which work requests of `conn` name memory of `region`; `None` if the device does not know the region, so that
     /// its contents have to be copied to or from memory it knows.
-    fn local_key(&self, conn: ConnId, region: &Region) -> Option<u32>;
+    fn local_key(&mut self, conn: ConnId, region: &Region) -> Option<u32>;
 
     /// Lets the peer of `conn` reach `len` bytes at `start`, which lie in `region`, for one command.
     ///
