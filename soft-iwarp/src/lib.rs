@@ -1,1 +1,23 @@
 //! iWARP in user space: MPA, DDP and RDMAP over any TCP socket, with the semantics of verbs.
+//!
+//! No kernel module, no device, no privilege: two programs with a TCP connection between them get Send, RDMA WRITE and RDMA
+//! READ, wire-compatible with Linux `siw` and with RNICs. The documents are RFC 5044 and RFC 6581 (MPA), RFC 5041 (DDP) and
+//! RFC 5040 (RDMAP); the requirements obeyed are numbered in `spec/iwarp.md` and named at the code as `spec: IW-…`.
+//!
+//! Start with [`Endpoint`], which has everything of one thread: memory, queue pairs, connections.
+
+pub mod config;
+pub mod ddp;
+mod endpoint;
+pub mod event;
+pub mod mpa;
+pub mod rdmap;
+pub mod verbs;
+
+pub use config::{ConnectionConfig, EndpointConfig, QpConfig};
+pub use endpoint::{CallError, Endpoint, Handover};
+pub use event::{ConnectError, Disconnect, Established, Event, Listener, Request, RequestInfo};
+pub use verbs::{
+    Access, Addressing, Completed, Completion, MemoryError, Operation, Payload, PostError, Qp,
+    ReceiveRequest, Region, RegionOptions, Remote, STag, SendRequest, Sge, Status,
+};
