@@ -7,13 +7,18 @@
 //! Start with [`Endpoint`], which has everything of one thread: memory, queue pairs, connections.
 
 pub mod config;
+mod crc;
 pub mod ddp;
 mod endpoint;
 pub mod event;
+pub mod memory;
 pub mod mpa;
+pub mod qp;
 pub mod rdmap;
 pub mod verbs;
+pub mod violation;
 
+pub use crc::crc32c;
 pub use config::{ConnectionConfig, EndpointConfig, QpConfig};
 pub use endpoint::{CallError, Endpoint, Handover};
 pub use event::{ConnectError, Disconnect, Established, Event, Listener, Request, RequestInfo};

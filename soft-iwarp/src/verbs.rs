@@ -218,7 +218,7 @@ pub enum Operation {
         offset: u64,
         /// The length in bytes.
         len: u64,
-        /// The rights; not more than the parent has.
+        /// The rights. A window may be written only if its parent may.
         access: Access,
         /// What the first byte is called.
         addressing: Addressing,

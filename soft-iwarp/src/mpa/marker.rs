@@ -32,24 +32,31 @@ impl Stamper {
         for part in parts {
             self.put(part, out, &mut length_at);
         }
+        // A marker right before the CRC is covered by it.
+        self.mark(out, length_at);
         let crc = crc(&out[start..]);
         self.put(&crc, out, &mut length_at);
     }
 
     fn put(&mut self, mut part: &[u8], out: &mut Vec<u8>, length_at: &mut Option<usize>) {
         while !part.is_empty() {
-            if self.position == 0 {
-                // An FPDU is shorter than 2^16 bytes, so the distance fits.
-                let back = length_at.map_or(0, |at| out.len() - at) as u16;
-                out.extend_from_slice(&[0, 0]);
-                out.extend_from_slice(&back.to_be_bytes());
-                self.position = MARKER_LEN as u32;
-            }
+            self.mark(out, *length_at);
             length_at.get_or_insert(out.len());
             let (now, later) = part.split_at(part.len().min((SPACING - self.position) as usize));
             out.extend_from_slice(now);
             self.position = (self.position + now.len() as u32) % SPACING;
             part = later;
+        }
+    }
+
+    /// Writes a marker if one begins here.
+    fn mark(&mut self, out: &mut Vec<u8>, length_at: Option<usize>) {
+        if self.position == 0 {
+            // An FPDU is shorter than 2^16 bytes, so the distance fits.
+            let back = length_at.map_or(0, |at| out.len() - at) as u16;
+            out.extend_from_slice(&[0, 0]);
+            out.extend_from_slice(&back.to_be_bytes());
+            self.position = MARKER_LEN as u32;
         }
     }
 }

@@ -130,6 +130,12 @@ impl Offender {
         Self { len: Some(len), header: copy, header_len: used as u8, read }
     }
 
+    /// The same without the Read Request.
+    #[must_use]
+    pub(crate) fn without_read(self) -> Self {
+        Self { read: None, ..self }
+    }
+
     /// The DDP header.
     pub fn header(&self) -> &[u8] {
         &self.header[..self.header_len.into()]
