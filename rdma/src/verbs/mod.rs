@@ -104,7 +104,8 @@ pub trait Keys {
     ) -> Result<RemoteKey, Error>;
 
     /// Ends the peer's right to use a key: when this returns, no access by it is under way and none succeeds any more
-    /// ([`KeyScope::Command`]); nothing happens with [`KeyScope::Region`]. Of a key that is not valid any more: nothing.
+    /// ([`KeyScope::Command`]); nothing happens with [`KeyScope::Region`]. Called once for each exposed key, also if the peer
+    /// has invalidated it, unless the connection is destroyed before: whatever the provider keeps for the key goes.
     fn withdraw(&mut self, conn: ConnId, key: u32);
 }
 
@@ -175,7 +176,8 @@ pub trait Verbs: Keys + Send + 'static {
     /// Passive: accepts the connection; [`CmEvent::Established`] follows.
     fn accept(&mut self, conn: ConnId, params: &ConnParams<'_>) -> Result<(), Error>;
 
-    /// Passive: turns the connection down. The peer gets `private_data` if the connection manager can carry it.
+    /// Passive: turns the connection down. The peer gets `private_data` if the connection manager can carry it, also if the
+    /// connection is destroyed right after this.
     fn reject(&mut self, conn: ConnId, private_data: &[u8]) -> Result<(), Error>;
 
     /// Ends a connection in good order: what has been posted to the send queue and completed reaches the peer;

@@ -1,0 +1,1 @@
+//! Connections in pairs over simulated verbs, and each violation by hand.
