@@ -14,11 +14,11 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use std::path::PathBuf;
 
-pub(crate) use bench::{BenchArgs, DemoArgs, Pattern};
+pub(crate) use bench::{BenchArgs, DemoArgs, Switch};
 pub(crate) use connect::{ConnectArgs, DigestWish, TransportChoice};
 pub(crate) use inspect::{DiscoverArgs, IdentifyArgs, TransportsArgs};
 pub(crate) use io::{CopyArgs, CopyEnd, ReadArgs, WriteArgs};
-pub(crate) use serve::{Backing, DigestRule, PollMode, ServeArgs};
+pub(crate) use serve::{Backing, DigestRule, FileIo, PollMode, ServeArgs};
 pub(crate) use values::{Nqn, PeerNqn, duration, size, size32};
 
 use crate::failure;

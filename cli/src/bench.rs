@@ -1,115 +1,105 @@
-//! `nvmf bench`: how fast a namespace is, and what it costs this machine.
+//! `nvmf bench`: how fast a namespace is, what it costs this machine, and how near that is to what sockets allow.
+//!
+//! The measuring itself is the crate `nvmf-bench`. Here is what the command line has to do with it: `bed` starts the processes
+//! and takes turns, `sweep` goes through a grid, `text` shows results.
 
-mod load;
-mod report;
+mod bed;
+mod text;
 
-use nvmf_transport::{DigestBy, WaitPolicy};
+use std::time::Duration;
 
-pub(crate) use load::{Found, Shape, run};
-pub(crate) use report::Latencies;
-use report::{Report, Side};
+use nvmf_bench::{Shape, floor::peer::Peer, noise::Machine};
+use nvmf_transport::WaitPolicy;
 
 use crate::{
-    args::BenchArgs,
-    disk::Disk,
-    failure::Failure,
+    args::{BenchArgs, PollMode},
+    failure::{Code, Failure},
     output::{Output, Style},
-    own::OwnController,
     processor,
+    serve::wait_policy,
+    uri::Uri,
 };
+
+use bed::Bed;
+pub(crate) use text::latency_line;
 
 /// Commands outstanding on every queue unless asked otherwise.
 const DEPTH: u16 = 32;
 
 /// `nvmf bench`
 pub(crate) fn bench(args: BenchArgs, output: Output) -> Result<(), Failure> {
-    let mut connect = args.connect.clone();
-    let depth = *connect.queue_depth.get_or_insert(DEPTH);
-    // Before this thread is pinned: threads inherit where their maker may run.
-    let own = match &args.uri {
-        Some(_) => None,
-        None => Some(OwnController::start(args.ram, None)?),
-    };
-    let uri = match (&args.uri, &own) {
-        (Some(uri), _) => uri.clone(),
-        (None, Some(own)) => own.uri(),
-        (None, None) => return Ok(()),
-    };
-    processor::pin_to(args.cpu.as_slice())?;
-    let wait = if args.spin { WaitPolicy::Spin } else { WaitPolicy::default() };
-    let mut disk = Disk::open(&uri, &connect, wait, output)?;
-    let shape = Shape {
-        pattern: args.pattern,
-        block_size: args.block_size,
-        queues: disk.queues(),
-        depth: depth.min(disk.depth()),
-        span: args.span.unwrap_or(u64::MAX),
-        verify: args.verify,
-        seed: args.seed,
-        warm_up: args.warm_up,
-        seconds: args.seconds,
-    };
-    if shape.queues < args.connect.queues || shape.depth < depth {
-        output.note(&format!(
-            "the controller grants {} queues of {} commands, not {} of {depth}",
-            shape.queues, shape.depth, args.connect.queues
-        ));
+    if let Some(address) = args.floor_peer {
+        return serve_floor(&args, address, output);
     }
-    if own.is_some() {
-        output.note("no URI: measuring against a controller with a RAM namespace in this process");
-    }
-    let found = run(&mut disk, &shape)?;
-    let report = report(&disk, &shape, &found, uri.to_string(), own.is_some());
-    disk.close();
-    if let Some(own) = own {
-        own.stop()?;
-    }
-    output.result(&report, || report.to_text(Style::of_stdout()))?;
-    match found.last_error {
+    let shape = shape(&args, Duration::from_secs(if args.floor { 1 } else { 5 }));
+    let mut bed = Bed::make(&args, output)?;
+    let measured = bed.measure(&shape, &args.connect, &mut |turn| {
+        if args.repeats() > 1 {
+            output.note(turn);
+        }
+    })?;
+    let mut report = measured.report;
+    report.machine = Some(Machine::this());
+    output.result(&report, || text::report(&report, Style::of_stdout()))?;
+    match measured.last_error {
         Some(error) => {
-            Err(error.note(format!("the last of {} errors, which no number includes", found.errors)))
+            Err(error.note(format!("the last of {} errors, which no number includes", report.errors)))
         }
         None => Ok(()),
     }
 }
 
-fn report(disk: &Disk, shape: &Shape, found: &Found, target: String, own_controller: bool) -> Report {
-    let seconds = found.took.as_secs_f64().max(1e-9);
-    let mut all = Latencies::new();
-    all.add(&found.reads);
-    all.add(&found.writes);
-    let ios = all.count();
-    let side = |latencies: &Latencies| {
-        (latencies.count() > 0).then(|| Side {
-            ios: latencies.count(),
-            iops: latencies.count() as f64 / seconds,
-            latency_us: latencies.summary(),
-        })
-    };
-    let per_io = |time: std::time::Duration| time.as_secs_f64() * 1e6 / (ios.max(1) as f64);
-    let limits = disk.info().queues.last().map(|queue| &queue.info.limits);
-    let digest = |by: Option<DigestBy>| by.is_some_and(|by| by != DigestBy::None);
-    Report {
-        target,
-        transport: disk.info().transport.to_owned(),
-        own_controller,
-        pattern: shape.pattern.to_string(),
-        block_size: shape.block_size,
-        queues: shape.queues,
-        queue_depth: shape.depth,
-        header_digest: digest(limits.map(|limits| limits.header_digest)),
-        data_digest: digest(limits.map(|limits| limits.data_digest)),
-        seconds,
-        ios,
-        iops: ios as f64 / seconds,
-        mib_per_second: ios as f64 * f64::from(shape.block_size) / f64::from(1 << 20) / seconds,
-        errors: found.errors,
-        verified: found.verified,
-        latency_us: all.summary(),
-        reads: side(&found.reads),
-        writes: side(&found.writes),
-        cpu_us_per_io: per_io(found.thread),
-        process_cpu_us_per_io: per_io(found.process),
-        cpu_percent: found.thread.as_secs_f64() * 100.0 / seconds,
+impl BenchArgs {
+    fn wait(&self) -> PollMode {
+        if self.spin { PollMode::Spin } else { self.poll }
     }
+
+    fn policy(&self) -> WaitPolicy {
+        wait_policy(self.wait())
+    }
+
+    fn repeats(&self) -> u16 {
+        self.repeats.unwrap_or(if self.floor || self.sweep { 5 } else { 1 })
+    }
+}
+
+/// The load that the arguments say. Queues and depth are what is asked for; a controller may grant less.
+fn shape(args: &BenchArgs, seconds: Duration) -> Shape {
+    let warm_up = if args.floor || args.sweep { 100 } else { 500 };
+    Shape {
+        pattern: args.pattern,
+        block_size: args.block_size,
+        queues: args.connect.queues,
+        depth: args.connect.queue_depth.unwrap_or(DEPTH),
+        span: args.span.unwrap_or(u64::MAX),
+        verify: args.verify,
+        seed: args.seed,
+        warm_up: args.warm_up.unwrap_or(Duration::from_millis(warm_up)),
+        seconds: args.seconds.unwrap_or(seconds),
+    }
+}
+
+/// The process that a floor is measured against.
+fn serve_floor(args: &BenchArgs, address: std::net::SocketAddr, output: Output) -> Result<(), Failure> {
+    processor::pin_to(args.target_cpu.as_slice())?;
+    let bytes = usize::try_from(args.ram).map_err(|_| too_large(args.ram))?;
+    let mut peer = Peer::bind(address, bytes, args.seed, args.policy())?;
+    let address = peer.address().map_err(|error| Failure::new(Code::Setup, "floor", error.to_string()))?;
+    output.line(&format!("listening {address}"))?;
+    output.line("ready")?;
+    loop {
+        // A host that goes away in the middle ends its turn, not the peer.
+        if let Err(error) = peer.turn() {
+            tracing::info!(%error, "a turn of the floor ended early");
+        }
+    }
+}
+
+fn too_large(bytes: u64) -> Failure {
+    Failure::new(Code::Usage, "command line", format!("--ram {bytes}: more than this machine can address"))
+}
+
+/// The URI of a line `listening URI`.
+fn listening(lines: &[String]) -> Option<Uri> {
+    lines.iter().find_map(|line| line.strip_prefix("listening ")).and_then(|uri| uri.parse().ok())
 }

@@ -15,7 +15,7 @@ use toml::Spanned;
 use uuid::Uuid;
 
 use crate::{
-    args::{self, Backing, DigestRule, Nqn, PeerNqn, PollMode},
+    args::{self, Backing, DigestRule, FileIo, Nqn, PeerNqn, PollMode},
     uri::Uri,
 };
 
@@ -28,6 +28,9 @@ pub(crate) struct Config {
     pub(crate) listen: Vec<ListenUri>,
     /// Threads that serve connections.
     pub(crate) threads: Option<std::num::NonZeroU8>,
+    /// Processors that threads are kept on, the first thread on the first one.
+    #[serde(default)]
+    pub(crate) cpu: Vec<usize>,
     /// How an idle thread waits.
     pub(crate) poll: Option<PollMode>,
     /// What only one transport knows.
@@ -97,6 +100,12 @@ pub(crate) struct NamespaceSection {
     /// Whether nobody may write.
     #[serde(default)]
     pub(crate) read_only: bool,
+    /// Who reads and writes the file.
+    #[serde(default)]
+    pub(crate) file_io: FileIo,
+    /// Whether the file is read and written past the page cache.
+    #[serde(default)]
+    pub(crate) direct: bool,
     /// Its UUID; a random one if absent.
     pub(crate) uuid: Option<Id>,
     /// File, line, column and field, for what is found out when it is opened; `None` of the command line.
@@ -106,7 +115,12 @@ pub(crate) struct NamespaceSection {
 
 impl NamespaceSection {
     /// A namespace of the command line.
-    pub(crate) fn plain(backing: &Backing, block_size: u32, read_only: bool) -> Spanned<Self> {
+    pub(crate) fn plain(
+        backing: &Backing,
+        block_size: u32,
+        read_only: bool,
+        (file_io, direct): (FileIo, bool),
+    ) -> Spanned<Self> {
         let (ram, file) = match backing {
             Backing::Ram(size) => (Some(Size(*size)), None),
             Backing::File(path) => (None, Some(path.clone())),
@@ -117,6 +131,8 @@ impl NamespaceSection {
             file,
             block_size: BlockSize(block_size),
             read_only,
+            file_io,
+            direct,
             uuid: None,
             place: None,
         };

@@ -5,18 +5,18 @@
 
 use std::time::{Duration, Instant};
 
+use nvmf_bench::{Meter, Pattern, Shape, data, load};
 use nvmf_transport::{Target, WaitPolicy};
 use serde::Serialize;
 
 use crate::{
-    args::{ConnectArgs, DemoArgs, Pattern, TransportChoice},
-    bench::{Shape, run},
+    args::{ConnectArgs, DemoArgs, TransportChoice},
+    bench::latency_line,
     connect,
     disk::Disk,
     failure::{Code, Failure},
     output::{Output, Style, bytes, micros},
     own::OwnController,
-    pattern,
     progress::Progress,
     read_write::whole_blocks,
     transfer::{
@@ -138,10 +138,15 @@ fn over(transport: &'static str, args: &DemoArgs, output: Output) -> Result<Run,
         warm_up: Duration::from_millis(100),
         seconds: args.seconds,
     };
-    let one = run(&mut disk, &shape)?.reads.summary();
-    say("latency", &format!("of a 4 KiB read: {}", one.line()))?;
-    let many = Shape { depth: disk.depth().min(32), ..shape };
-    let found = run(&mut disk, &many)?;
+    let depth = disk.depth().min(32);
+    let mut run = |shape: &Shape| {
+        let found = load::run(disk.namespace(), shape, &Meter::default());
+        found.map_err(|error| disk.load_failure(error))
+    };
+    let one = run(&shape)?.reads.summary();
+    say("latency", &format!("of a 4 KiB read: {}", latency_line(&one)))?;
+    let many = Shape { depth, ..shape };
+    let found = run(&many)?;
     let iops = found.reads.count() as f64 / found.took.as_secs_f64().max(1e-9);
     say("rate", &format!("{iops:.0} reads of 4 KiB per second, {} outstanding", many.depth))?;
     disk.close();
@@ -192,14 +197,14 @@ impl End for Made {
 impl Source for Made {
     fn fill(&mut self, mut piece: Piece) -> Result<Option<Piece>, Failure> {
         let at = piece.at;
-        pattern::fill(piece.room(), at, SEED);
+        data::fill(piece.room(), at, SEED);
         Ok(Some(piece))
     }
 }
 
 impl Sink for Made {
     fn take(&mut self, piece: Piece) -> Result<Option<Piece>, Failure> {
-        match pattern::mismatch(piece.bytes(), piece.at, SEED) {
+        match data::mismatch(piece.bytes(), piece.at, SEED) {
             None => Ok(Some(piece)),
             Some(byte) => {
                 Err(Failure::new(Code::Verify, "verify", format!("byte {byte} is not what was written"))

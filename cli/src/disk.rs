@@ -83,6 +83,17 @@ impl Disk {
         })
     }
 
+    /// The namespace, to put a load on.
+    pub(crate) fn namespace(&mut self) -> nvmf_bench::Namespace<'_> {
+        nvmf_bench::Namespace {
+            host: &mut self.host,
+            association: self.association,
+            nsid: self.nsid,
+            bytes: self.blocks.saturating_mul(self.block_size.into()),
+            block_size: self.block_size,
+        }
+    }
+
     /// What is known of the controller.
     pub(crate) fn info(&self) -> &ControllerInfo {
         &self.info
@@ -163,12 +174,7 @@ impl Disk {
         Ok(self.host.poll(now, done)?)
     }
 
-    /// Waits after a poll that brought nothing.
-    pub(crate) fn wait(&mut self, now: Instant) {
-        self.host.wait(now, &[]);
-    }
-
-    /// What to wait for if not by [`Disk::wait`].
+    /// What to wait for after a poll that brought nothing, and until when.
     pub(crate) fn waiting(&self, now: Instant) -> (BorrowedFd<'_>, Option<Instant>) {
         let until = if self.host.wants_poll() { Some(now) } else { self.host.next_timeout() };
         (self.host.wait_handle(), until)
@@ -204,6 +210,14 @@ impl Disk {
         match self.host.association(self.association).and_then(|association| association.error()) {
             Some(why) if lost => failure.note(why.to_string()).hint(why.hint()),
             _ => failure,
+        }
+    }
+
+    /// A load that did not run to its end, as a failure of the command.
+    pub(crate) fn load_failure(&self, error: nvmf_bench::LoadError) -> Failure {
+        match error {
+            nvmf_bench::LoadError::Io(error) => self.failure(error),
+            error => error.into(),
         }
     }
 

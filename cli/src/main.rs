@@ -17,7 +17,6 @@ mod identify;
 mod manual;
 mod output;
 mod own;
-mod pattern;
 mod processor;
 mod progress;
 mod read_write;

@@ -40,7 +40,7 @@ impl OwnController {
             policy: transport.map_or(Policy::Auto, |name| Policy::Require(name.to_owned())),
             ..ServeOptions::default()
         };
-        let transports = transports::for_controllers(&TransportSection::default(), 1)?;
+        let transports = transports::for_controllers(&TransportSection::default())?;
         let serving = server.serve(&transports, &options)?;
         Ok(Self { serving, subsystem })
     }

@@ -18,7 +18,7 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::{
-    args::{PollMode, ServeArgs},
+    args::{FileIo, PollMode, ServeArgs},
     config::{Config, ListenUri, NamespaceSection, Serial, SubsystemSection},
     disk::clock,
     failure::{Code, Failure},
@@ -45,27 +45,30 @@ pub(crate) fn serve(args: ServeArgs, output: Output) -> Result<(), Failure> {
     tcp.tcp.pda = args.pda.or(tcp.tcp.pda);
     tcp.tcp.in_capsule_data = args.in_capsule_data.or(tcp.tcp.in_capsule_data);
     tcp.tcp.max_h2c_data = args.max_h2c_data.or(tcp.tcp.max_h2c_data);
-    let threads = args.threads.or(config.threads.map(|threads| u16::from(threads.get()))).unwrap_or(1);
+    let cpus = if args.cpu.is_empty() { config.cpu.clone() } else { args.cpu.clone() };
+    let threads = args.threads.or(config.threads.map(|threads| u16::from(threads.get())));
+    let threads = threads.map_or(cpus.len().max(1), usize::from);
 
     let server = Server::new(ServerOptions::default());
     for section in subsystems(&args, &config)? {
-        add_subsystem(&server, &section)?;
+        add_subsystem(&server, &section, output)?;
     }
     if server.subsystems().is_empty() {
         return Err(Failure::new(Code::Usage, "command line", "there is nothing to serve").hint(
             "nvmf serve --ram 1GiB   or: nvmf serve --file disk.img   or: nvmf serve --config nvmf.toml",
         ));
     }
-    let transports = transports::for_controllers(&tcp, usize::from(threads))?;
+    let transports = transports::for_controllers(&tcp)?;
     let options = ServeOptions {
         listen: listen(&args, &config)?,
-        threads: usize::from(threads),
+        threads,
+        cpus: cpus.clone(),
         wait: wait_policy(args.poll.or(config.poll).unwrap_or_default()),
         drain_timeout: DRAIN,
         ..ServeOptions::default()
     };
-    // Threads inherit where their maker may run.
-    processor::pin_to(&args.cpu)?;
+    // Threads that serve go on to one of them each; what helps them may run on all.
+    processor::pin_to(&cpus)?;
     let serving = server.serve(&transports, &options)?;
     announce(&serving, output)?;
     signals.wait(&serving);
@@ -90,7 +93,10 @@ fn subsystems(args: &ServeArgs, config: &Config) -> Result<Vec<SubsystemSection>
             .backings
             .0
             .iter()
-            .map(|backing| NamespaceSection::plain(backing, args.block_size, args.read_only))
+            .map(|backing| {
+                let io = (args.file_io.unwrap_or_default(), args.direct);
+                NamespaceSection::plain(backing, args.block_size, args.read_only, io)
+            })
             .collect(),
     };
     if sections.iter().any(|other| other.nqn == section.nqn) {
@@ -101,7 +107,7 @@ fn subsystems(args: &ServeArgs, config: &Config) -> Result<Vec<SubsystemSection>
     Ok(sections)
 }
 
-fn add_subsystem(server: &Server, section: &SubsystemSection) -> Result<(), Failure> {
+fn add_subsystem(server: &Server, section: &SubsystemSection, output: Output) -> Result<(), Failure> {
     let mut options = SubsystemOptions::new(section.nqn.0);
     options.serial = section.serial.as_ref().map(|serial| serial.0.clone());
     options.hosts = match &section.allow_hosts {
@@ -119,6 +125,7 @@ fn add_subsystem(server: &Server, section: &SubsystemSection) -> Result<(), Fail
         let nsid = namespace.nsid.map(|nsid| nsid.0).or_else(|| free.next()).unwrap_or(u32::MAX);
         let backend = open(namespace)?;
         tracing::info!(subsystem = %section.nqn, nsid, backend = backend.describe(), "serving");
+        output.note(&format!("namespace {nsid} of {}: {}", section.nqn, backend.describe()));
         let mut options = NamespaceOptions::new(backend);
         options.uuid = namespace.uuid.map(|id| id.0);
         options.nguid = namespace.uuid.map(|id| id.0.into_bytes());
@@ -141,6 +148,12 @@ fn open(namespace: &NamespaceSection) -> Result<Arc<dyn Backend>, Failure> {
         let mut options = FileOptions::new(path.as_path());
         options.block_size = block_size;
         options.read_only = namespace.read_only;
+        options.direct = namespace.direct;
+        options.io = match namespace.file_io {
+            FileIo::Auto => nvmf_controller::backend::FileIo::Auto,
+            FileIo::IoUring => nvmf_controller::backend::FileIo::Ring,
+            FileIo::Threads => nvmf_controller::backend::FileIo::Threads,
+        };
         let shown = Path::display(path).to_string();
         return match FileBackend::open(&options) {
             Ok(backend) => Ok(Arc::new(backend)),

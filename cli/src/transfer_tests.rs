@@ -10,7 +10,7 @@ use std::{
 use nvmf_transport::Pages;
 
 use super::{file::is_zero, *};
-use crate::{output::Output, pattern};
+use crate::output::Output;
 
 const CHUNK: u32 = 64 * 1024;
 
@@ -26,7 +26,7 @@ fn run(source: &mut dyn Source, sink: &mut dyn Sink, length: Option<u64>, skew: 
 
 fn content(len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len.next_multiple_of(8)];
-    pattern::fill(&mut bytes, 0, 1);
+    nvmf_bench::data::fill(&mut bytes, 0, 1);
     bytes.truncate(len);
     bytes
 }

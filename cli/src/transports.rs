@@ -36,10 +36,9 @@ pub(crate) fn for_hosts(args: &ConnectArgs) -> Result<Transports<dyn HostTranspo
     Ok(Transports::default().with(Arc::new(tcp(config)?)))
 }
 
-/// The transports, set up for listening, on a number of threads that share every listener.
+/// The transports, set up for listening.
 pub(crate) fn for_controllers(
     section: &TransportSection,
-    threads: usize,
 ) -> Result<Transports<dyn ControllerTransport>, Failure> {
     let rule = |rule: Option<DigestRule>| match rule.unwrap_or_default() {
         DigestRule::Allow => DigestPolicy::On,
@@ -55,7 +54,6 @@ pub(crate) fn for_controllers(
     }
     config.in_capsule = section.in_capsule_data.unwrap_or(config.in_capsule);
     config.controller.max_h2c_data = section.max_h2c_data.unwrap_or(config.controller.max_h2c_data);
-    config.reuse_port = threads > 1;
     Ok(Transports::default().with(Arc::new(tcp(config)?)))
 }
 

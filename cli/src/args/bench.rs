@@ -1,11 +1,16 @@
 //! `bench` and `demo`.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use nvmf_bench::Pattern;
 
-use super::{ConnectArgs, duration, size, size32};
+use super::{ConnectArgs, PollMode, duration, size, size32};
 use crate::uri::Uri;
+
+const LOAD: &str = "Load";
+const TARGET: &str = "Target";
+const COMPARING: &str = "Comparing and plotting";
 
 /// `nvmf bench`
 #[derive(Debug, Args)]
@@ -13,86 +18,109 @@ use crate::uri::Uri;
 Examples:
   nvmf bench nvme+tcp://127.0.0.1:4420/NQN --pattern randread --block-size 4k --queue-depth 32 --seconds 10
   nvmf bench nvme+tcp://192.0.2.7/NQN --pattern rw:70 --queues 4 --cpu 2 --json
-  nvmf bench --pattern read --block-size 128k --seconds 5
-Without a URI a controller with a RAM namespace runs on a thread of this process, reached over loopback.
-One thread submits and polls, so that no wake-up between threads is in the latency. --queue-depth is the number of
-commands outstanding on every queue, 32 unless given. Patterns that write destroy the namespace's data.")]
+  nvmf bench --pattern read --block-size 128k             against a controller that bench starts for the purpose
+  nvmf bench --floor --poll spin                          and against what raw sockets take for the same exchange
+  nvmf bench --floor --queue-depth 1 --poll block         the latency of single reads, against a raw ping-pong
+  nvmf bench --sweep --floor --html sweep.html            every depth, size, pattern and digest, with plots
+  nvmf bench --sweep --sizes 4k --depths 32,128 --patterns randread --digests off
+  nvmf bench URI --floor --target-pid $(pidof TARGET) --target-cpu 0 --cpu 1     somebody else's target, on this machine
+
+One thread submits and polls, so that no wake-up between threads is in the latency. --queue-depth is the number of commands
+outstanding on every queue, 32 unless given. Patterns that write destroy the namespace's data.
+
+Without a URI, bench starts `nvmf serve --ram` as a process of its own and fills its namespace first. Host and target then run
+on the first two processors that this process may use, unless --cpu and --target-cpu say others; on an only one they share.
+
+--floor measures, in turns with the transport, the same exchange on bare sockets: the same bytes on the wire, depth, places,
+waiting and processors, with another process as the peer and nothing of NVMe above the bytes. What is printed as a ratio is the
+transport ÷ the floor of the same round: the least, the median and the most of --repeats rounds. The target is stopped
+(SIGSTOP) while it is the floor's turn.")]
 pub(crate) struct BenchArgs {
-    /// The namespace; 1 unless ?nsid=N says another [default: one of this process]
+    /// The namespace; 1 unless ?nsid=N says another [default: one that bench serves itself]
     #[arg(value_name = "URI")]
     pub(crate) uri: Option<Uri>,
     /// read, write, randread, randwrite, or rw:N for N % random reads and the rest random writes
-    #[arg(long, value_name = "PATTERN", default_value = "randread")]
+    #[arg(long, value_name = "PATTERN", default_value = "randread", help_heading = LOAD)]
     pub(crate) pattern: Pattern,
     /// Size of one I/O
-    #[arg(long, value_name = "SIZE", default_value = "4k", value_parser = size32)]
+    #[arg(long, value_name = "SIZE", default_value = "4k", value_parser = size32, help_heading = LOAD)]
     pub(crate) block_size: u32,
-    /// Measure for this long
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = duration)]
-    pub(crate) seconds: Duration,
-    /// Run this long before measuring
-    #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = duration)]
-    pub(crate) warm_up: Duration,
+    /// Measure for this long, each time [default: 5; with --floor 1, with --sweep 0.5]
+    #[arg(long, value_name = "SECONDS", value_parser = duration, help_heading = LOAD)]
+    pub(crate) seconds: Option<Duration>,
+    /// Run this long before measuring, each time [default: 0.5; with --floor or --sweep 0.1]
+    #[arg(long, value_name = "SECONDS", value_parser = duration, help_heading = LOAD)]
+    pub(crate) warm_up: Option<Duration>,
+    /// Measure so many times [default: 1; with --floor or --sweep 5]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000), help_heading = LOAD)]
+    pub(crate) repeats: Option<u16>,
     /// Use only the first SIZE bytes of the namespace
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = LOAD)]
     pub(crate) span: Option<u64>,
     /// Run on this processor (Linux)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = LOAD)]
     pub(crate) cpu: Option<usize>,
-    /// Never block while waiting for completions
-    #[arg(long)]
+    /// How to wait for completions; the target that bench starts waits likewise
+    #[arg(long, value_enum, value_name = "MODE", default_value_t, help_heading = LOAD)]
+    pub(crate) poll: PollMode,
+    /// The same as --poll spin
+    #[arg(long, conflicts_with = "poll", help_heading = LOAD)]
     pub(crate) spin: bool,
     /// Check what is read: writes carry a pattern made from their place, reads of written places compare
-    #[arg(long)]
+    #[arg(long, help_heading = LOAD)]
     pub(crate) verify: bool,
     /// Seed of the random places
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = LOAD)]
     pub(crate) seed: u64,
-    /// Size of the namespace of this process's own controller
-    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size)]
+
+    /// Run the target that bench starts, and the floor's peer, on this processor (Linux)
+    #[arg(long, value_name = "N", help_heading = TARGET)]
+    pub(crate) target_cpu: Option<usize>,
+    /// Size of the namespace of the target that bench starts, and of the memory of the floor's peer
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size, help_heading = TARGET)]
     pub(crate) ram: u64,
+    /// Give the target that bench starts one more argument of `nvmf serve` (repeatable)
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true, conflicts_with = "uri", help_heading = TARGET)]
+    pub(crate) target_arg: Vec<String>,
+    /// The target's process, if it runs on this machine: its processor time is counted, and it is stopped while the floor is
+    /// measured
+    #[arg(long, value_name = "PID", requires = "uri", help_heading = TARGET)]
+    pub(crate) target_pid: Option<u32>,
+
+    /// Measure the floor of bare sockets as well, in turns
+    #[arg(long, help_heading = COMPARING)]
+    pub(crate) floor: bool,
+    /// Measure every combination of --depths, --sizes, --patterns and --digests
+    #[arg(long, conflicts_with_all = ["block_size", "pattern", "queue_depth", "header_digest", "data_digest"], help_heading = COMPARING)]
+    pub(crate) sweep: bool,
+    /// Commands outstanding
+    #[arg(long, value_name = "N,...", value_delimiter = ',', requires = "sweep", default_value = "1,8,32,128", value_parser = clap::value_parser!(u16).range(1..=65534), help_heading = COMPARING)]
+    pub(crate) depths: Vec<u16>,
+    /// Sizes of one I/O
+    #[arg(long, value_name = "SIZE,...", value_delimiter = ',', requires = "sweep", default_value = "512,4k,64k,128k", value_parser = size32, help_heading = COMPARING)]
+    pub(crate) sizes: Vec<u32>,
+    /// Patterns, as of --pattern
+    #[arg(long, value_name = "PATTERN,...", value_delimiter = ',', requires = "sweep", default_value = "randread,randwrite,rw:70", help_heading = COMPARING)]
+    pub(crate) patterns: Vec<Pattern>,
+    /// Without and with both digests
+    #[arg(long, value_enum, value_name = "off|on,...", value_delimiter = ',', requires = "sweep", default_value = "off,on", help_heading = COMPARING)]
+    pub(crate) digests: Vec<Switch>,
+
+    /// Be the peer of a floor, and nothing else: what `--floor` starts
+    #[arg(long, value_name = "ADDR:PORT", hide = true)]
+    pub(crate) floor_peer: Option<SocketAddr>,
+
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
 }
 
-/// Which places are read and written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Pattern {
-    /// Places are random, and not one after the other.
-    pub(crate) random: bool,
-    /// Reads of a hundred.
-    pub(crate) reads: u8,
-}
-
-impl FromStr for Pattern {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let pattern = |random, reads| Ok(Self { random, reads });
-        match text {
-            "read" => pattern(false, 100),
-            "write" => pattern(false, 0),
-            "randread" => pattern(true, 100),
-            "randwrite" => pattern(true, 0),
-            _ => match text.strip_prefix("rw:").map(str::parse) {
-                Some(Ok(reads @ 0..=100)) => pattern(true, reads),
-                Some(_) => Err("rw: takes a percentage of reads, 0 to 100, as in rw:70".into()),
-                None => Err("must be read, write, randread, randwrite or rw:PERCENT".into()),
-            },
-        }
-    }
-}
-
-impl fmt::Display for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.random, self.reads) {
-            (false, 100) => f.write_str("read"),
-            (false, _) => f.write_str("write"),
-            (true, 100) => f.write_str("randread"),
-            (true, 0) => f.write_str("randwrite"),
-            (true, reads) => write!(f, "rw:{reads}"),
-        }
-    }
+/// Off or on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// Without.
+    Off,
+    /// With.
+    On,
 }
 
 /// `nvmf demo`
@@ -114,20 +142,4 @@ pub(crate) struct DemoArgs {
     pub(crate) seconds: Duration,
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_read_as_they_are_written() {
-        for text in ["read", "write", "randread", "randwrite", "rw:70"] {
-            assert_eq!(text.parse::<Pattern>().unwrap().to_string(), text);
-        }
-        assert!("rw:101".parse::<Pattern>().unwrap_err().contains("0 to 100"));
-        assert!("sideways".parse::<Pattern>().unwrap_err().contains("randread"));
-        assert_eq!("read".parse::<Pattern>().unwrap().reads, 100);
-        assert_eq!("rw:99".parse::<Pattern>().unwrap().reads, 99);
-    }
 }

@@ -38,6 +38,8 @@ Configuration (every key but nqn and one of ram and file may be left out):
   [[subsystems.namespaces]]
   file = \"/srv/disk1.img\"
   block_size = 4096
+  file_io = \"io-uring\"
+  direct = true
   read_only = true")]
 pub(crate) struct ServeArgs {
     /// Read the configuration from this file; what else is said here is added to it
@@ -91,7 +93,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "SIZE", value_parser = size32, help_heading = TRANSPORT)]
     pub(crate) max_h2c_data: Option<u32>,
 
-    /// Threads that serve connections
+    /// Threads that serve connections; each gets an equal share of them [default: as many as --cpu names, or 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256), help_heading = TUNING)]
     pub(crate) threads: Option<u16>,
 
@@ -99,9 +101,17 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_enum, value_name = "MODE", help_heading = TUNING)]
     pub(crate) poll: Option<PollMode>,
 
-    /// Run the threads on these processors (repeatable; Linux)
-    #[arg(long, value_name = "N", help_heading = TUNING)]
+    /// Keep threads on processors: the first thread on the first one named, and so on (Linux)
+    #[arg(long, value_name = "N,...", value_delimiter = ',', help_heading = TUNING)]
     pub(crate) cpu: Vec<usize>,
+
+    /// Who reads and writes --file: the io_uring of the serving thread, or threads beside it [default: io_uring where there is one]
+    #[arg(long, value_enum, value_name = "WAY", help_heading = TUNING)]
+    pub(crate) file_io: Option<FileIo>,
+
+    /// Read and write --file past the page cache (O_DIRECT)
+    #[arg(long, help_heading = TUNING)]
+    pub(crate) direct: bool,
 }
 
 /// What a controller does about a digest.
@@ -115,6 +125,19 @@ pub(crate) enum DigestRule {
     Never,
     /// Hosts that do not ask for it are turned away.
     Require,
+}
+
+/// Who reads and writes a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum FileIo {
+    /// io_uring where there is one, else threads.
+    #[default]
+    Auto,
+    /// io_uring, or nothing.
+    IoUring,
+    /// Threads.
+    Threads,
 }
 
 /// How an idle thread waits.
@@ -219,6 +242,12 @@ mod tests {
             args.backings.0,
             [Backing::File("a".into()), Backing::Ram(1 << 20), Backing::File("b".into()), Backing::Ram(4096)]
         );
+    }
+
+    #[test]
+    fn processors_are_a_list() {
+        assert_eq!(parse(&["--cpu", "0,3", "--cpu", "5"]).cpu, [0, 3, 5]);
+        assert!(Cli::try_parse_from(["nvmf", "serve", "--cpu", "0;1"]).is_err());
     }
 
     #[test]

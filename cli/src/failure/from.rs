@@ -1,5 +1,6 @@
 //! The libraries' errors as failures of the command: which kind each is, and what the libraries already say about it.
 
+use nvmf_bench::LoadError;
 use nvmf_controller::backend::OpenError;
 use nvmf_host::{ConnectError, ConnectErrorKind as Kind, IoError};
 use nvmf_transport::{Error as TransportError, ErrorKind, NoTransport};
@@ -83,6 +84,24 @@ impl From<IoError> for Failure {
         match status {
             Some(status) => failure.status(PeerStatus { status, fabrics: false, field: None }),
             None => failure,
+        }
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        let message = error.to_string();
+        match error {
+            LoadError::BlockSize { block, .. } => Self::new(Code::Usage, "command line", message)
+                .hint(format!("choose a multiple of {block} bytes for the size of I/Os")),
+            LoadError::NoRoom => Self::new(Code::OutOfRange, "namespace", message)
+                .hint("choose a smaller --block-size or a larger --span"),
+            LoadError::Mismatch(_) => Self::new(Code::Verify, "verify", message),
+            LoadError::Full => Self::new(Code::Internal, "command", message),
+            LoadError::Floor { .. } => Self::new(Code::Setup, "floor", message)
+                .hint("run it again with -v; something may have ended or stopped the process of the floor"),
+            LoadError::Io(error) => error.into(),
+            LoadError::Transport(error) => error.into(),
         }
     }
 }

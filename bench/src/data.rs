@@ -1,14 +1,14 @@
 //! Data that is made from its place, so that what is read can be checked without keeping what was written.
 
 /// Fills `data`, which belongs at byte `offset`, from a seed. `offset` and the length are multiples of 8.
-pub(crate) fn fill(data: &mut [u8], offset: u64, seed: u64) {
+pub fn fill(data: &mut [u8], offset: u64, seed: u64) {
     for (index, word) in (offset / 8..).zip(data.chunks_exact_mut(8)) {
         word.copy_from_slice(&word_at(index, seed).to_le_bytes());
     }
 }
 
 /// The first byte at which `data`, read from byte `offset`, differs from what [`fill`] puts there.
-pub(crate) fn mismatch(data: &[u8], offset: u64, seed: u64) -> Option<u64> {
+pub fn mismatch(data: &[u8], offset: u64, seed: u64) -> Option<u64> {
     let wrong = (offset / 8..)
         .zip(data.chunks_exact(8))
         .find(|(index, word)| *word != word_at(*index, seed).to_le_bytes())?;
@@ -27,19 +27,19 @@ fn word_at(index: u64, seed: u64) -> u64 {
 
 /// Random numbers for places; the same for the same seed.
 #[derive(Clone, Debug)]
-pub(crate) struct Random {
+pub struct Random {
     seed: u64,
     index: u64,
 }
 
 impl Random {
     /// Begins a sequence.
-    pub(crate) fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         Self { seed, index: 0 }
     }
 
     /// A number below `bound`, which is not 0.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.index = self.index.wrapping_add(1);
         let word = word_at(self.index, self.seed);
         // Multiply and shift: as even as a 64-bit number allows, without a division.
