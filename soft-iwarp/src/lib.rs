@@ -18,8 +18,8 @@ pub mod rdmap;
 pub mod verbs;
 pub mod violation;
 
-pub use crc::crc32c;
 pub use config::{ConnectionConfig, EndpointConfig, QpConfig};
+pub use crc::crc32c;
 pub use endpoint::{CallError, Endpoint, Handover};
 pub use event::{ConnectError, Disconnect, Established, Event, Listener, Request, RequestInfo};
 pub use verbs::{

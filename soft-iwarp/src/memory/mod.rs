@@ -325,7 +325,8 @@ impl Domain {
         // A parent without the right to be written here stays unwritten; the right to invalidate is the window's own.
         let lent = Access::LOCAL_WRITE | Access::REMOTE_WRITE;
         let writable = entry.access.intersects(lent);
-        if options.access.intersects(lent) && !writable || entry.stream.is_some_and(|only| options.stream != Some(only))
+        if options.access.intersects(lent) && !writable
+            || entry.stream.is_some_and(|only| options.stream != Some(only))
         {
             return Err(MemoryError::Access);
         }

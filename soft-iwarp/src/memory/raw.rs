@@ -1,5 +1,8 @@
 //! The bytes of registered memory: the one place of this crate that turns addresses into slices.
-#![allow(unsafe_code, reason = "registered memory is known by address, and its owner may keep a handle to it")]
+#![allow(
+    unsafe_code,
+    reason = "registered memory is known by address, and its owner may keep a handle to it"
+)]
 
 use std::{fmt, ptr::NonNull};
 

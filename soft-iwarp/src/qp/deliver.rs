@@ -65,15 +65,11 @@ impl QueuePair {
                 // spec: IW-RDM-05
                 match (queue, segment.opcode()?) {
                     (QUEUE_SEND, Opcode::Send { .. }) => self.admit_send(segment, msn, offset),
-                    (QUEUE_READ, Opcode::ReadRequest) => {
-                        Ok(self.admit_read(segment, msn, offset)?)
-                    }
-                    (QUEUE_TERMINATE, Opcode::Terminate) => {
-                        match segment.len as usize > TERMINATE_MAX {
-                            true => Err(Violation::TooLong.into()),
-                            false => Ok(()),
-                        }
-                    }
+                    (QUEUE_READ, Opcode::ReadRequest) => Ok(self.admit_read(segment, msn, offset)?),
+                    (QUEUE_TERMINATE, Opcode::Terminate) => match segment.len as usize > TERMINATE_MAX {
+                        true => Err(Violation::TooLong.into()),
+                        false => Ok(()),
+                    },
                     _ => Err(Violation::Opcode.into()),
                 }
             }

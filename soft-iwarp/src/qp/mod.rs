@@ -23,8 +23,8 @@ use std::{collections::VecDeque, net::SocketAddr};
 use output::Output;
 pub use output::Slices;
 use queues::{ReceiveRing, SendRing};
-pub use receive::SCRATCH_MIN;
 use receive::Receive;
+pub use receive::SCRATCH_MIN;
 use transmit::Current;
 
 use crate::{
@@ -330,13 +330,7 @@ impl QueuePair {
 }
 
 fn offer(config: &ConnectionConfig) -> Offer {
-    Offer {
-        ird: config.ird,
-        ord: config.ord,
-        crc: config.crc,
-        rtr: config.rtr,
-        revision: config.revision,
-    }
+    Offer { ird: config.ird, ord: config.ord, crc: config.crc, rtr: config.rtr, revision: config.revision }
 }
 
 #[cfg(test)]

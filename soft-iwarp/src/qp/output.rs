@@ -66,7 +66,12 @@ struct Segment {
 pub(super) enum Data<'a> {
     Bytes(&'a [u8]),
     /// `len` bytes from byte `offset` of a list.
-    Pieces { list: &'a [Sge], offset: u32, len: u32, need: Access },
+    Pieces {
+        list: &'a [Sge],
+        offset: u32,
+        len: u32,
+        need: Access,
+    },
 }
 
 impl Data<'_> {
@@ -169,14 +174,24 @@ impl Output {
                     parts.push(bytes);
                 }
                 data.visit(|piece| {
-                    parts.push(domain.read(&domain.check(piece.stag, piece.to, piece.len, data.need(), qp)?));
+                    parts.push(domain.read(&domain.check(
+                        piece.stag,
+                        piece.to,
+                        piece.len,
+                        data.need(),
+                        qp,
+                    )?));
                     Ok(())
                 })?;
                 parts.push(padding);
                 Ok(parts)
             })();
             let crc = self.crc;
-            stamper.stamp(&whole?, &mut self.arena, |covered| if crc { crc32c(covered).to_le_bytes() } else { [0; 4] });
+            stamper.stamp(
+                &whole?,
+                &mut self.arena,
+                |covered| if crc { crc32c(covered).to_le_bytes() } else { [0; 4] },
+            );
             self.stored(self.arena.len() - before);
             self.ends.push_back(self.queued);
             return Ok(());

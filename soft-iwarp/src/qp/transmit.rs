@@ -231,9 +231,7 @@ impl QueuePair {
         if sink.len > 0 {
             let mut need = Access::LOCAL_WRITE;
             need.set(Access::REMOTE_WRITE, domain.strict_read_sink);
-            domain
-                .check(sink.stag, sink.to, sink.len, need, self.id)
-                .map_err(|_| Status::LocalProtection)?;
+            domain.check(sink.stag, sink.to, sink.len, need, self.id).map_err(|_| Status::LocalProtection)?;
         }
         let sink_at = Remote { stag: sink.stag, to: sink.to };
         self.send_read(ReadRequest { sink: sink_at, len: entry.len, source }, domain);
@@ -273,7 +271,9 @@ impl QueuePair {
         let source = Sge { stag: request.source.stag, to: request.source.to, len: request.len };
         let list = [source];
         let data = Data::Pieces { list: &list, offset, len, need: Access::REMOTE_READ };
-        self.output.fpdu(&header, data, domain, self.id).map_err(|error| read_refused(&request, msn, error))?;
+        self.output
+            .fpdu(&header, data, domain, self.id)
+            .map_err(|error| read_refused(&request, msn, error))?;
         if header.last {
             self.reads_in.pop_front();
             self.current = Current::None;

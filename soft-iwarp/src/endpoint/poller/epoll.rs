@@ -1,0 +1,70 @@
+//! epoll, for Linux.
+
+use std::{
+    mem::MaybeUninit,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use rustix::{
+    event::{
+        Timespec,
+        epoll::{self, CreateFlags, Event, EventData, EventFlags},
+    },
+    io,
+};
+
+use super::{BATCH, Interest, Ready};
+
+#[derive(Debug)]
+pub(crate) struct Poller {
+    epoll: OwnedFd,
+}
+
+impl Poller {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self { epoll: epoll::create(CreateFlags::CLOEXEC)? })
+    }
+
+    pub(crate) fn handle(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+
+    pub(crate) fn add(&self, fd: impl AsFd, token: u32, interest: Interest) -> io::Result<()> {
+        epoll::add(&self.epoll, fd, EventData::new_u64(token.into()), flags(interest))
+    }
+
+    pub(crate) fn modify(&self, fd: impl AsFd, token: u32, interest: Interest) -> io::Result<()> {
+        epoll::modify(&self.epoll, fd, EventData::new_u64(token.into()), flags(interest))
+    }
+
+    pub(crate) fn remove(&self, fd: impl AsFd) -> io::Result<()> {
+        epoll::delete(&self.epoll, fd)
+    }
+
+    /// Appends what is ready now. Does not wait.
+    pub(crate) fn ready(&self, ready: &mut Vec<Ready>) -> io::Result<()> {
+        let mut events = [const { MaybeUninit::<Event>::uninit() }; BATCH];
+        let (events, _) = match epoll::wait(&self.epoll, &mut events[..], Some(&Timespec::default())) {
+            Err(io::Errno::INTR) => return Ok(()),
+            result => result?,
+        };
+        ready.extend(events.iter().map(|event| {
+            let (flags, data) = (event.flags, event.data);
+            let both = flags.intersects(EventFlags::ERR | EventFlags::HUP);
+            Ready {
+                token: data.u64() as u32,
+                read: both || flags.contains(EventFlags::IN),
+                write: both || flags.contains(EventFlags::OUT),
+            }
+        }));
+        Ok(())
+    }
+}
+
+fn flags(interest: Interest) -> EventFlags {
+    match interest {
+        Interest::Read => EventFlags::IN,
+        Interest::Write => EventFlags::OUT,
+        Interest::Both => EventFlags::IN | EventFlags::OUT,
+    }
+}
