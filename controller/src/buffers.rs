@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use nvmf_transport::{Buffer, Memory, Pool};
 
-use crate::backend::Buffers;
+use crate::backend::{Buffers, Ring};
 
 /// Size of a small buffer.
 pub(crate) const SMALL: usize = 16 << 10;
@@ -55,11 +55,12 @@ pub(crate) struct Lender<'a> {
     /// Others wait already: this operation has to wait behind them if it needs any.
     behind: bool,
     pub(crate) starved: bool,
+    ring: Option<&'a mut Ring>,
 }
 
 impl<'a> Lender<'a> {
-    pub(crate) fn new(buffers: &'a DataBuffers, behind: bool) -> Self {
-        Self { buffers, behind, starved: false }
+    pub(crate) fn new(buffers: &'a DataBuffers, ring: Option<&'a mut Ring>, behind: bool) -> Self {
+        Self { buffers, behind, starved: false, ring }
     }
 }
 
@@ -68,5 +69,9 @@ impl Buffers for Lender<'_> {
         let buffer = if self.behind { None } else { self.buffers.take(len) };
         self.starved |= buffer.is_none();
         buffer
+    }
+
+    fn ring(&mut self) -> Option<&mut Ring> {
+        self.ring.as_deref_mut()
     }
 }

@@ -18,6 +18,7 @@ mod counters;
 mod directory;
 mod namespace;
 mod options;
+mod placement;
 mod port;
 mod registry;
 mod serve;

@@ -1,7 +1,9 @@
 //! Serving: listeners on transports, and the threads that drive them.
 //!
-//! Every thread has an engine of each transport and opens every listener on it, as far as the transport lets several engines
-//! share an address (TCP does with SO_REUSEPORT); where it does not, the first thread takes that listener's queues.
+//! Every thread has an engine of each transport. Where engines of a transport can hand connections over, the first thread's
+//! opens the listeners and each connection goes to the thread that has the fewest (`placement`). Otherwise every thread
+//! opens every listener, as far as the transport lets several engines share an address; where it does not, the first
+//! thread takes that listener's queues. A thread may be kept on a processor.
 //! Deliberately absent: signals, and names to resolve; the program has those.
 
 use std::{
@@ -16,14 +18,15 @@ use std::{
 };
 
 use nvmf_transport::{
-    ControllerTransport, Error, ErrorKind, NoTransport, Pages, Policy, Target, Transports, Verdict,
-    WaitPolicy, Waiter, Wake, Wire,
+    ControllerTransport, Error, ErrorKind, Listener, ListenerId, NoTransport, Pages, Policy, Target,
+    Transports, Verdict, WaitPolicy, Waiter, Wake, Wire,
 };
 use nvmf_wire::Status;
 use std::os::fd::AsFd;
 
 use crate::{
     backend::{Buffers, Finished, Operation, Progress},
+    placement::Seats,
     server::Server,
     worker::Worker,
 };
@@ -37,6 +40,8 @@ pub struct ServeOptions {
     pub policy: Policy,
     /// Threads; at least one.
     pub threads: usize,
+    /// Processors: thread i runs on the i-th, starting again where there are fewer than threads. None is no restriction.
+    pub cpus: Vec<usize>,
     /// How threads wait.
     pub wait: WaitPolicy,
     /// How long a shutdown waits for commands that are under way.
@@ -49,6 +54,7 @@ impl Default for ServeOptions {
             listen: Vec::new(),
             policy: Policy::Auto,
             threads: 1,
+            cpus: Vec::new(),
             wait: WaitPolicy::default(),
             drain_timeout: Duration::from_secs(5),
         }
@@ -127,6 +133,7 @@ pub struct Serving {
     control: Arc<Control>,
     wakes: Vec<Wake>,
     threads: Vec<JoinHandle<()>>,
+    seats: Vec<Arc<Seats>>,
     drain_timeout: Duration,
 }
 
@@ -158,26 +165,34 @@ impl Server {
             });
         }
         let mut listeners: Vec<ServedListener> = Vec::new();
+        let mut seats = Vec::new();
         for target in &options.listen {
-            listeners.push(open(&mut workers, transports, target, &options.policy)?);
+            listeners.push(open(&mut workers, &mut seats, transports, target, &options.policy)?);
         }
         // Only now: a failure above leaves nothing behind that discovery would tell of.
         for listener in &mut listeners {
             listener.portid = self.add_listener(listener.wire, listener.address);
         }
         // A thread without listeners would never see a queue.
-        workers.retain(|staffed| staffed.worker.listeners() > 0);
+        workers.retain(|staffed| staffed.worker.is_reachable());
         let mut serving = Serving {
             server: self.clone(),
             listeners,
             control: Arc::default(),
             wakes: workers.iter().map(|staffed| staffed.worker.wake()).collect(),
             threads: Vec::new(),
+            seats: seats.into_iter().map(|(_, seats)| seats).collect(),
             drain_timeout: options.drain_timeout,
         };
         for (number, Staffed { mut worker, .. }) in workers.into_iter().enumerate() {
             let (control, drain_timeout) = (Arc::clone(&serving.control), options.drain_timeout);
+            let cpu = number.checked_rem(options.cpus.len()).and_then(|at| options.cpus.get(at)).copied();
             let thread = std::thread::Builder::new().name(format!("nvmf-{number}")).spawn(move || {
+                if let Some(cpu) = cpu
+                    && let Err(error) = stay_on(cpu)
+                {
+                    tracing::warn!(%error, cpu, "a thread cannot be kept on its processor");
+                }
                 if let Err(error) = worker.run(|| control.stop.load(Ordering::Acquire), drain_timeout) {
                     tracing::error!(%error, "a transport's engine ended");
                     control.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
@@ -198,23 +213,71 @@ struct Staffed {
 }
 
 impl Staffed {
-    fn listen(&mut self, transport: &dyn ControllerTransport, at: &Target) -> Result<SocketAddr, Error> {
-        let known = self.engines.iter().find(|(name, _)| *name == transport.name());
-        let engine = match known {
-            Some(&(_, engine)) => engine,
-            None => {
-                let engine = self.worker.add_engine(transport.wire(), transport.controller_engine()?);
-                self.engines.push((transport.name(), engine));
-                engine
-            }
-        };
-        Ok(self.worker.listen(engine, at)?.address)
+    /// The engine of a transport, made when it is first asked for.
+    fn engine(&mut self, transport: &dyn ControllerTransport) -> Result<usize, Error> {
+        if let Some(&(_, engine)) = self.engines.iter().find(|(name, _)| *name == transport.name()) {
+            return Ok(engine);
+        }
+        let engine = self.worker.add_engine(transport.wire(), transport.controller_engine()?);
+        self.engines.push((transport.name(), engine));
+        Ok(engine)
     }
+
+    fn listen(&mut self, transport: &dyn ControllerTransport, at: &Target) -> Result<Listener, Error> {
+        let engine = self.engine(transport)?;
+        self.worker.listen(engine, at)
+    }
+}
+
+/// Keeps the calling thread on a processor.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn stay_on(cpu: usize) -> std::io::Result<()> {
+    use rustix::thread::{CpuSet, sched_setaffinity};
+    if cpu >= CpuSet::MAX_CPU {
+        return Err(std::io::ErrorKind::InvalidInput.into());
+    }
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    Ok(sched_setaffinity(None, &set)?)
+}
+
+/// Keeps the calling thread on a processor.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn stay_on(_: usize) -> std::io::Result<()> {
+    Err(std::io::ErrorKind::Unsupported.into())
+}
+
+/// Lets all threads take part in the connections of a listener that the first has opened. `false`: the transport cannot.
+fn share(
+    workers: &mut [Staffed],
+    seats: &mut Vec<(&'static str, Arc<Seats>)>,
+    transport: &dyn ControllerTransport,
+    listener: ListenerId,
+) -> Result<bool, Error> {
+    let wakes: Vec<Wake> = workers.iter().map(|staffed| staffed.worker.wake()).collect();
+    let Some(first) = workers.first_mut() else { return Ok(false) };
+    let engine = first.engine(transport)?;
+    if !first.worker.shares(engine) {
+        return Ok(false);
+    }
+    let known = seats.iter().find(|(name, _)| *name == transport.name()).map(|(_, seats)| Arc::clone(seats));
+    let placed = known.unwrap_or_else(|| {
+        let made = Seats::new(wakes.into_iter());
+        seats.push((transport.name(), Arc::clone(&made)));
+        made
+    });
+    first.worker.divert(engine, listener, &placed);
+    for (number, staffed) in workers.iter_mut().enumerate() {
+        let engine = staffed.engine(transport)?;
+        staffed.worker.sit(engine, &placed, number);
+    }
+    Ok(true)
 }
 
 /// Opens one listener: on the best transport that can, on every thread that can share it.
 fn open(
     workers: &mut [Staffed],
+    seats: &mut Vec<(&'static str, Arc<Seats>)>,
     transports: &Transports<dyn ControllerTransport>,
     target: &Target,
     policy: &Policy,
@@ -223,13 +286,11 @@ fn open(
         .select(target, policy)
         .map_err(|source| ServeError::NoTransport { target: *target, source })?;
     let mut failure = None;
-    let Some((first, others)) = workers.split_first_mut() else {
-        return Err(ServeError::Panicked);
-    };
     for transport in &selection.candidates {
         let transport: &dyn ControllerTransport = transport.as_ref();
-        let address = match first.listen(transport, target) {
-            Ok(address) => address,
+        let Some(first) = workers.first_mut() else { return Err(ServeError::Panicked) };
+        let Listener { id, address } = match first.listen(transport, target) {
+            Ok(listener) => listener,
             Err(error) => {
                 tracing::warn!(transport = transport.name(), %target, %error, "cannot listen");
                 failure.get_or_insert(error);
@@ -238,7 +299,12 @@ fn open(
         };
         let shared = Target::new(transport.wire(), address);
         let mut threads = 1;
-        for other in &mut *others {
+        let listen = |source| ServeError::Listen { target: *target, source };
+        let placed = workers.len() > 1 && share(workers, seats, transport, id).map_err(listen)?;
+        if placed {
+            threads = workers.len();
+        }
+        for other in workers.iter_mut().skip(1).filter(|_| !placed) {
             match other.listen(transport, &shared) {
                 Ok(_) => threads += 1,
                 Err(error) if error.kind() == ErrorKind::AddressInUse => {
@@ -273,6 +339,15 @@ impl Serving {
     /// The server that is served.
     pub fn server(&self) -> &Server {
         &self.server
+    }
+
+    /// Connections by thread, of transports whose connections are placed one by one.
+    pub fn placed(&self) -> Vec<usize> {
+        let mut all = vec![0; self.threads.len()];
+        for seats in &self.seats {
+            all.iter_mut().zip(seats.counts()).for_each(|(all, count)| *all += count);
+        }
+        all
     }
 
     /// Whether all threads still run. If not, [`Serving::shutdown`] says why.

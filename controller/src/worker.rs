@@ -5,6 +5,7 @@
 
 use std::{
     os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,7 +14,7 @@ use nvmf_transport::{
 };
 use smallvec::SmallVec;
 
-use crate::{server::Server, session::Session};
+use crate::{placement::Seats, server::Server, session::Session};
 
 /// Engines and their sessions, driven together.
 #[derive(Debug)]
@@ -32,6 +33,26 @@ struct Unit {
     session: Session,
     listeners: Vec<ListenerId>,
     events: Vec<ControllerEvent>,
+    /// Where connections come from that another thread may have accepted, and this thread's number there.
+    seat: Option<(Arc<Seats>, usize)>,
+}
+
+impl Unit {
+    /// Takes over the connections that were placed here. Whether there were any.
+    fn take_seats(&mut self, now: Instant) -> bool {
+        let Some((seats, number)) = &self.seat else { return false };
+        let coming = seats.take(*number);
+        let count = coming.len();
+        let Some(sharing) = self.engine.sharing() else { return false };
+        for (connection, listener) in coming {
+            sharing.adopt(connection, listener, now);
+        }
+        seats.serves(*number, sharing.connections());
+        if count > 0 {
+            seats.arrived(*number, count);
+        }
+        count > 0
+    }
 }
 
 impl std::fmt::Debug for Unit {
@@ -59,8 +80,9 @@ impl Worker {
 
     /// Adds an engine of a transport that speaks `wire`; answers its index.
     pub fn add_engine(&mut self, wire: Wire, engine: Box<dyn ControllerEngine>) -> usize {
-        let session = Session::new(&self.server, wire, engine.memory(), self.wake.clone());
-        self.units.push(Unit { engine, session, listeners: Vec::new(), events: Vec::new() });
+        let mut session = Session::new(&self.server, wire, engine.memory(), self.wake.clone());
+        session.use_ring();
+        self.units.push(Unit { engine, session, listeners: Vec::new(), events: Vec::new(), seat: None });
         self.units.len() - 1
     }
 
@@ -79,9 +101,28 @@ impl Worker {
         Ok(listener)
     }
 
-    /// How many listeners are open.
-    pub fn listeners(&self) -> usize {
-        self.units.iter().map(|unit| unit.listeners.len()).sum()
+    /// Whether queues can come: by a listener of its own, or from another thread.
+    pub(crate) fn is_reachable(&self) -> bool {
+        self.units.iter().any(|unit| !unit.listeners.is_empty() || unit.seat.is_some())
+    }
+
+    /// Whether an engine can share listeners with those of other threads.
+    pub(crate) fn shares(&mut self, engine: usize) -> bool {
+        self.units.get_mut(engine).is_some_and(|unit| unit.engine.sharing().is_some())
+    }
+
+    /// Takes part in the placing of connections, as number `number`.
+    pub(crate) fn sit(&mut self, engine: usize, seats: &Arc<Seats>, number: usize) {
+        if let Some(unit) = self.units.get_mut(engine) {
+            unit.seat = Some((Arc::clone(seats), number));
+        }
+    }
+
+    /// Lets the connections of a listener be placed.
+    pub(crate) fn divert(&mut self, engine: usize, listener: ListenerId, seats: &Arc<Seats>) {
+        if let Some(sharing) = self.units.get_mut(engine).and_then(|unit| unit.engine.sharing()) {
+            sharing.divert(listener, Arc::clone(seats) as Arc<dyn nvmf_transport::Placement>);
+        }
     }
 
     /// What ends the wait of this worker.
@@ -96,7 +137,9 @@ impl Worker {
             self.wake.clear();
         }
         let mut worked = false;
-        for Unit { engine, session, events, .. } in &mut self.units {
+        for unit in &mut self.units {
+            worked |= unit.take_seats(now);
+            let Unit { engine, session, events, .. } = unit;
             worked |= session.advance(engine.as_mut(), now);
             engine.poll(now, events)?;
             if !events.is_empty() {
@@ -121,8 +164,9 @@ impl Worker {
     pub fn wait(&mut self, now: Instant, until: Option<Instant>) {
         let until = self.next_timeout().into_iter().chain(until).min();
         let engines = self.units.iter().map(|unit| unit.engine.wait_handle());
+        let rings = self.units.iter().filter_map(|unit| unit.session.wait_handle());
         let handles: SmallVec<[BorrowedFd<'_>; 4]> =
-            std::iter::once(self.wake.as_fd()).chain(engines).collect();
+            std::iter::once(self.wake.as_fd()).chain(engines).chain(rings).collect();
         self.blocked = self.waiter.idle(now, &handles, until);
     }
 

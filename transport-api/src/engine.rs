@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    os::fd::BorrowedFd,
+    os::fd::{BorrowedFd, OwnedFd},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -134,8 +134,31 @@ pub struct Listener {
     pub address: SocketAddr,
 }
 
+/// Decides which of several engines carries a connection.
+pub trait Placement: Send + Sync {
+    /// Takes a connection that came by `listener`, from which nothing has been read yet.
+    fn place(&self, connection: OwnedFd, listener: ListenerId);
+}
+
+/// What a controller's engine can do if its connections may begin on one thread and be carried by another.
+pub trait Sharing {
+    /// Gives every connection that comes by a listener to `to`.
+    fn divert(&mut self, listener: ListenerId, to: Arc<dyn Placement>);
+
+    /// Takes over a connection that an engine of the same transport has accepted on its `listener`, within its own bounds.
+    fn adopt(&mut self, connection: OwnedFd, listener: ListenerId, now: Instant);
+
+    /// Connections of this engine, negotiated or not.
+    fn connections(&self) -> usize;
+}
+
 /// The target's side of a transport.
 pub trait ControllerEngine: Engine {
+    /// How engines of this transport share listeners. `None`: each opens its own, if the address allows that.
+    fn sharing(&mut self) -> Option<&mut dyn Sharing> {
+        None
+    }
+
     /// Opens a listener.
     fn listen(&mut self, at: &Target) -> Result<Listener, Error>;
 

@@ -62,8 +62,8 @@ mod wake;
 pub use buffer::{Buffer, Memory, Pages, Region, Registration, View};
 pub use command::{Command, ControllerEvent, Data, HostEvent, RequestData};
 pub use engine::{
-    Close, ConnectOptions, ControllerEngine, Engine, HostEngine, Listener, QueueInfo, QueueKind,
-    QueueSettings,
+    Close, ConnectOptions, ControllerEngine, Engine, HostEngine, Listener, Placement, QueueInfo, QueueKind,
+    QueueSettings, Sharing,
 };
 pub use error::{CloseReason, Error, ErrorKind, Misuse, Refused, Stage};
 pub use gather::Gather;

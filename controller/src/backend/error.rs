@@ -50,6 +50,14 @@ pub enum OpenError {
         /// The block size asked for.
         block_size: u32,
     },
+    /// There is no io_uring, and nothing else was to be used.
+    #[error("{}: {why}", path.display())]
+    NoRing {
+        /// The path.
+        path: PathBuf,
+        /// Why there is none.
+        why: String,
+    },
     /// The system refused.
     #[error("{}: {action}: {source}", path.display())]
     System {

@@ -105,6 +105,12 @@ impl Kept {
         self.end(outcome);
     }
 
+    /// Ends the operation for the owner of its queue, who takes the end at once instead of draining the queue.
+    pub(super) fn into_finish(mut self, outcome: Outcome) -> Finish {
+        self.finished = None;
+        Finish { tag: self.tag, outcome }
+    }
+
     fn end(&mut self, outcome: Outcome) {
         if let Some(finished) = self.finished.take() {
             finished.push(Finish { tag: self.tag, outcome });

@@ -26,7 +26,7 @@ mod tests;
 mod workers;
 
 pub use error::OpenError;
-pub use file::{FileBackend, FileOptions};
+pub use file::{FileBackend, FileIo, FileOptions, Ring};
 pub use finish::{Finish, Finished, Kept, Ticket};
 pub use geometry::{BlockSize, Geometry, Identity, Optimal};
 pub use operation::{BlockRange, Operation};
@@ -59,6 +59,11 @@ pub trait Buffers {
     /// Its contents are anything. `None` when there is none to be had now: the operation then ends
     /// with Command Interrupted and no effect, and may be submitted again.
     fn take(&mut self, len: usize) -> Option<Buffer>;
+
+    /// The submitting thread's ring for operations on files, if it drives one.
+    fn ring(&mut self) -> Option<&mut Ring> {
+        None
+    }
 }
 
 impl Buffers for &Pool {

@@ -11,7 +11,7 @@ use super::{
     queue::{Queue, Role},
 };
 use crate::{
-    backend::{Buffers, Operation, Outcome, Progress},
+    backend::{Buffers, Operation, Outcome, Progress, Ring},
     namespace::Namespace,
 };
 
@@ -35,7 +35,7 @@ pub(super) fn start<'a>(
         return;
     };
     for namespace in namespaces {
-        let mut none = NoBuffers;
+        let mut none = NoBuffers(tools.ring.as_deref_mut());
         match namespace.backend().submit(Operation::Flush, &mut none, tools.finished.ticket(index.into())) {
             Progress::Pending => *left += 1,
             Progress::Done(Ok(_)) => {}
@@ -47,11 +47,15 @@ pub(super) fn start<'a>(
 }
 
 /// A flush takes no buffers.
-struct NoBuffers;
+struct NoBuffers<'a>(Option<&'a mut Ring>);
 
-impl Buffers for NoBuffers {
+impl Buffers for NoBuffers<'_> {
     fn take(&mut self, _: usize) -> Option<Buffer> {
         None
+    }
+
+    fn ring(&mut self) -> Option<&mut Ring> {
+        self.0.as_deref_mut()
     }
 }
 

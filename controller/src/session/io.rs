@@ -79,7 +79,8 @@ fn submit(
     let Role::Io(io) = &queue.role else { return };
     // A read can start again, as no data would be lost; everything else takes no buffers, or says so to the host.
     let restartable = matches!(operation, Operation::Read { .. } | Operation::Verify { .. });
-    let mut lender = Lender::new(&io.buffers, restartable && !queue.waiting.is_empty());
+    let mut lender =
+        Lender::new(&io.buffers, tools.ring.as_deref_mut(), restartable && !queue.waiting.is_empty());
     let ticket = tools.finished.ticket(tools.ops.next().into());
     match namespace.backend().submit(operation, &mut lender, ticket) {
         Progress::Done(Err(status))
@@ -132,7 +133,7 @@ fn restart(queue: &mut Queue, tools: &mut Tools<'_>, index: u32) {
         Err(status) => return end_kept(queue, tools, index, Err(status.with_dnr()), 0),
     };
     let Role::Io(io) = &queue.role else { return };
-    let mut lender = Lender::new(&io.buffers, false);
+    let mut lender = Lender::new(&io.buffers, tools.ring.as_deref_mut(), false);
     match namespace.backend().submit(operation, &mut lender, tools.finished.ticket(index.into())) {
         Progress::Done(Err(status)) if lender.starved && status.is(Status::COMMAND_INTERRUPTED) => {
             queue.waiting.push_back(index);
@@ -190,7 +191,7 @@ pub(super) fn ranges_fetched(
     };
     drop(data);
     let Role::Io(io) = &queue.role else { return };
-    let mut lender = Lender::new(&io.buffers, false);
+    let mut lender = Lender::new(&io.buffers, tools.ring.as_deref_mut(), false);
     match namespace.backend().submit(operation, &mut lender, tools.finished.ticket(index.into())) {
         Progress::Done(outcome) => end_kept(queue, tools, index, outcome, 0),
         Progress::Pending => {

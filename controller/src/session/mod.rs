@@ -20,6 +20,7 @@ mod timers;
 mod transfer;
 
 use std::{
+    os::fd::BorrowedFd,
     sync::{Arc, atomic::Ordering},
     time::Instant,
 };
@@ -36,7 +37,7 @@ use self::{
 };
 use crate::{
     association::{Address, Place, Tick},
-    backend::{Finish, Finished},
+    backend::{Finish, Finished, Ring},
     port::{Message, Port},
     server::{Server, Shared},
 };
@@ -63,6 +64,8 @@ pub struct Session {
     again: Option<Instant>,
     zeroes: Option<View>,
     finishes: Vec<Finish>,
+    /// For operations on files, where whoever drives the session waits for it too.
+    ring: Option<Ring>,
     draining: bool,
     /// The tick of the current pass.
     tick: Tick,
@@ -82,6 +85,7 @@ struct Tools<'a> {
     engine: &'a mut dyn ControllerEngine,
     ops: &'a mut Ops,
     finished: &'a Finished,
+    ring: Option<&'a mut Ring>,
     starved: &'a mut Vec<QueueId>,
     tick: Tick,
 }
@@ -105,6 +109,7 @@ impl Session {
             again: None,
             zeroes: None,
             finishes: Vec::new(),
+            ring: None,
             draining: false,
             tick: Tick::default(),
         }
@@ -131,6 +136,31 @@ impl Session {
                 other => tracing::error!(?other, "an event this session does not know"),
             }
         }
+        self.look_at_ring(engine);
+    }
+
+    /// Lets operations on files go through an io_uring of this session. Whoever drives the session also waits for its
+    /// [`Session::wait_handle`].
+    pub fn use_ring(&mut self) {
+        self.ring = Some(Ring::new());
+    }
+
+    /// What to wait for besides the engine and the wake-up; it may come and go between two calls of [`Session::advance`].
+    pub fn wait_handle(&self) -> Option<BorrowedFd<'_>> {
+        self.ring.as_ref()?.wait_handle()
+    }
+
+    /// Hands over what was submitted to the ring and takes what has ended there. Whether anything had.
+    fn look_at_ring(&mut self, engine: &mut dyn ControllerEngine) -> bool {
+        let Some(ring) = &mut self.ring else { return false };
+        let mut finishes = std::mem::take(&mut self.finishes);
+        ring.advance(&mut finishes);
+        let any = !finishes.is_empty() || ring.unsent();
+        for Finish { tag, outcome } in finishes.drain(..) {
+            self.finish(engine, tag as u32, outcome);
+        }
+        self.finishes = finishes;
+        any
     }
 
     /// Takes what other threads left: ends of backend operations, messages; and does what time asks for. Call it once per
@@ -149,6 +179,7 @@ impl Session {
             self.message(engine, message);
         }
         worked |= self.timers(engine, now);
+        worked |= self.look_at_ring(engine);
         if self.draining {
             self.drain_queues(engine);
         }
@@ -224,6 +255,7 @@ impl Session {
             engine,
             ops: &mut self.ops,
             finished: &self.finished,
+            ring: self.ring.as_mut(),
             starved: &mut self.starved,
             tick: self.tick,
         };

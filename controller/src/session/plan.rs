@@ -115,7 +115,8 @@ pub(super) fn plan(io: &IoQueue, sqe: &Sqe, data: RequestData) -> Result<Plan, S
         IoOpcode::DATASET_MANAGEMENT => {
             let namespace = namespace(io, sqe)?;
             let command = DatasetManagement::parse(sqe);
-            if data.len() != command.data_length() {
+            // Linux's host describes room for the most ranges there may be, whatever NR says.
+            if !(command.data_length()..=DatasetManagement::MAX_RANGES * DatasetRange::SIZE).contains(&data.len()) {
                 return Err(Status::DATA_SGL_LENGTH_INVALID);
             }
             if !command.attributes.deallocate() {
@@ -126,7 +127,8 @@ pub(super) fn plan(io: &IoQueue, sqe: &Sqe, data: RequestData) -> Result<Plan, S
             let namespace = Arc::clone(namespace);
             match data {
                 RequestData::InCapsule(buffer) => {
-                    let operation = deallocate(&namespace, &buffer)?;
+                    let list = buffer.get(..command.data_length()).ok_or(Status::DATA_SGL_LENGTH_INVALID)?;
+                    let operation = deallocate(&namespace, list)?;
                     Ok(Plan::Submit { namespace, operation, bytes: 0 })
                 }
                 _ => Ok(Plan::Ranges { namespace, command }),

@@ -99,7 +99,7 @@ pub(super) fn fetched(
             Operation::Write { slba, data, fua }
         };
         let Role::Io(io) = &queue.role else { return };
-        let mut lender = crate::buffers::Lender::new(&io.buffers, false);
+        let mut lender = crate::buffers::Lender::new(&io.buffers, tools.ring.as_deref_mut(), false);
         match transfer.namespace.backend().submit(operation, &mut lender, tools.finished.ticket(index.into()))
         {
             Progress::Pending => transfer.storing += 1,

@@ -9,8 +9,8 @@ use std::{
 
 use nvmf_transport::{
     Buffer, Close, ControllerEngine, ControllerEvent, Engine, Error, ErrorKind, Gather, Limits, Listener,
-    ListenerId, Memory, Misuse, Offer, Pages, Pool, QueueId, QueueSettings, Refused, RequestId, Stage,
-    Target, Wire,
+    ListenerId, Memory, Misuse, Offer, Pages, Placement, Pool, QueueId, QueueSettings, Refused, RequestId,
+    Sharing, Stage, Target, Wire,
 };
 use nvmf_wire::Cqe;
 
@@ -41,6 +41,8 @@ struct Listening {
     address: SocketAddr,
     /// Not watched until then.
     resting: Option<Instant>,
+    /// Who gets its connections, if not this engine.
+    to: Option<Arc<dyn Placement>>,
 }
 
 impl TcpControllerEngine {
@@ -126,14 +128,22 @@ impl TcpControllerEngine {
                     return;
                 }
             };
-            if self.core.queues.len() >= self.core.config.max_connections {
-                tracing::warn!(address = %listening.address, "too many connections, one is turned away");
-                continue;
+            match &listening.to {
+                Some(to) => to.place(accepted, ListenerId(listener)),
+                None => self.admit(accepted, ListenerId(listener), now),
             }
-            self.make_way(now);
-            if let Err(error) = self.welcome(accepted, ListenerId(listener)) {
-                tracing::debug!(%error, "a connection is lost before negotiation");
-            }
+        }
+    }
+
+    /// Makes a queue of a connection if there is room for one.
+    fn admit(&mut self, socket: OwnedFd, listener: ListenerId, now: Instant) {
+        if self.core.queues.len() >= self.core.config.max_connections {
+            tracing::warn!("too many connections, one is turned away");
+            return;
+        }
+        self.make_way(now);
+        if let Err(error) = self.welcome(socket, listener) {
+            tracing::debug!(%error, "a connection is lost before negotiation");
         }
     }
 
@@ -207,7 +217,27 @@ impl Engine for TcpControllerEngine {
     }
 }
 
+impl Sharing for TcpControllerEngine {
+    fn divert(&mut self, listener: ListenerId, to: Arc<dyn Placement>) {
+        if let Some(Some(listening)) = self.listeners.get_mut(listener.0 as usize) {
+            listening.to = Some(to);
+        }
+    }
+
+    fn adopt(&mut self, connection: OwnedFd, listener: ListenerId, now: Instant) {
+        self.admit(connection, listener, now);
+    }
+
+    fn connections(&self) -> usize {
+        self.core.queues.len()
+    }
+}
+
 impl ControllerEngine for TcpControllerEngine {
+    fn sharing(&mut self) -> Option<&mut dyn Sharing> {
+        Some(self)
+    }
+
     fn listen(&mut self, at: &Target) -> Result<Listener, Error> {
         // spec: TCP-ADR-01
         if !at.allows(Wire::TCP) {
@@ -217,7 +247,7 @@ impl ControllerEngine for TcpControllerEngine {
         let (socket, address) = socket::listen(at.address, &self.core.config)?;
         let token = self.listeners.len() as u32;
         self.core.watch(socket.as_fd(), token)?;
-        self.listeners.push(Some(Listening { socket, address, resting: None }));
+        self.listeners.push(Some(Listening { socket, address, resting: None, to: None }));
         Ok(Listener { id: ListenerId(token), address })
     }
 

@@ -1,6 +1,8 @@
 //! The system calls a file backend makes, as a trait: tests put a disk under it that interrupts, shortens and fails them.
 
 use std::io::{IoSlice, IoSliceMut};
+#[cfg(target_os = "linux")]
+use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 
@@ -11,6 +13,19 @@ pub(super) enum Wait {
     Never,
     /// As long as it takes.
     Allowed,
+}
+
+/// Who may carry out reads, writes and syncs.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Way<'a> {
+    /// Only the calls below.
+    Calls,
+    /// The io_uring of a thread as well, on this file.
+    #[cfg(target_os = "linux")]
+    File(BorrowedFd<'a>),
+    /// What stands for an io_uring in tests.
+    #[cfg(test)]
+    Simulated(std::marker::PhantomData<&'a ()>),
 }
 
 /// Storage addressed in bytes. Every call may be interrupted, and reads and writes may do less than asked.
@@ -33,4 +48,7 @@ pub(super) trait Disk: Send + Sync {
 
     /// What the address and the length of every piece of a transfer must be multiples of: 1, except for direct I/O.
     fn alignment(&self) -> usize;
+
+    /// Who may carry out its reads, writes and syncs. The same for its whole life.
+    fn way(&self) -> Way<'_>;
 }

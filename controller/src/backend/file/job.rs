@@ -208,15 +208,20 @@ impl Core {
     }
 
     fn write(&self, offset: u64, data: Gather, mut done: usize) -> Result<(), Status> {
-        let alignment = self.disk.alignment();
-        let aligned = |view: &View| {
-            view.as_ptr().addr().is_multiple_of(alignment) && view.len().is_multiple_of(alignment)
-        };
-        let data = if data.views().iter().all(aligned) { data } else { self.aligned(&data)? };
+        let data = if self.takes(&data) { data } else { self.aligned(&data)? };
         if done == 0 {
             self.intact()?;
         }
         self.store(offset, &data, &mut done, Wait::Allowed).map(drop)
+    }
+
+    /// Whether direct I/O, if that is what the disk does, accepts the pieces of `data`.
+    pub(super) fn takes(&self, data: &Gather) -> bool {
+        let alignment = self.disk.alignment();
+        let aligned = |view: &View| {
+            view.as_ptr().addr().is_multiple_of(alignment) && view.len().is_multiple_of(alignment)
+        };
+        alignment <= 1 || data.views().iter().all(aligned)
     }
 
     /// A copy that direct I/O accepts.
@@ -321,7 +326,7 @@ impl Core {
         let status = match errno {
             _ if shrunk && reading => Status::UNRECOVERED_READ_ERROR.with_dnr(),
             _ if shrunk => Status::WRITE_FAULT.with_dnr(),
-            Errno::NOMEM | Errno::AGAIN | Errno::NOBUFS => Status::COMMAND_INTERRUPTED,
+            Errno::NOMEM | Errno::AGAIN | Errno::NOBUFS | Errno::CANCELED => Status::COMMAND_INTERRUPTED,
             Errno::NOSPC | Errno::DQUOT | Errno::FBIG => Status::CAPACITY_EXCEEDED.with_dnr(),
             Errno::ROFS | Errno::PERM | Errno::ACCESS | Errno::BADF if !reading => {
                 Status::NAMESPACE_WRITE_PROTECTED.with_dnr()

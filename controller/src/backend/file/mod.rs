@@ -1,6 +1,10 @@
 //! A namespace in a regular file or on a block device.
 //!
-//! *Who makes the system calls.* A read first asks for what the page cache has (`preadv2`, `RWF_NOWAIT`) on the engine thread: a
+//! *Who makes the system calls.* On Linux the io_uring of the engine thread ([`Ring`]), where the system allows one and the thread
+//! drives it: reads, writes and syncs are handed over in batches and end without another thread. `docs/decisions/0006-file-backend.md`
+//! has the figures.
+//!
+//! Where there is none, and for what is rare, calls are made as follows. A read first asks for what the page cache has (`preadv2`, `RWF_NOWAIT`) on the engine thread: a
 //! hit costs one copy and no thread hop. What would wait goes to the backend's worker threads, and so does everything else that
 //! may: `fdatasync`, `fallocate`, direct I/O, and writes wherever they cannot be asked not to wait (ext4). A write to the page cache
 //! takes about 4 µs, and the hop to a worker adds 10 to 15 µs of latency (4 KiB, ext4, two cores) but hardly limits throughput.
@@ -13,7 +17,7 @@
 //! mapped) and never zeroes in place of data. *Deallocate* punches holes, which read as zeroes; a file system that cannot punch
 //! is found out at open, and then Deallocate does nothing, as it may.
 //!
-//! Deliberately absent: creating and resizing files, and io_uring. Start at [`FileBackend::open`].
+//! Deliberately absent: creating and resizing files. Start at [`FileBackend::open`].
 
 use std::{
     path::PathBuf,
@@ -34,18 +38,33 @@ use super::{
 mod disk;
 mod job;
 mod os;
+mod ring;
 mod sync;
 #[cfg(test)]
 mod tests;
 
-use disk::{Disk, Wait};
+use disk::{Disk, Wait, Way};
 use job::{Core, Job, Room, Work, gathered};
 use os::OsFile;
+pub use ring::Ring;
+use ring::{Call, Kind};
 
 /// Zeroes kept to be written where a file system cannot make them itself.
 const ZEROES: usize = 64 << 10;
 /// The memory a Verify goes through.
 const VERIFY: usize = 128 << 10;
+
+/// Who reads, writes and syncs a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FileIo {
+    /// The io_uring of the engine thread if there can be one, else worker threads.
+    #[default]
+    Auto,
+    /// The io_uring; opening fails where there is none.
+    Ring,
+    /// Worker threads.
+    Threads,
+}
 
 /// How to open a file or block device.
 #[derive(Clone, Debug)]
@@ -58,6 +77,8 @@ pub struct FileOptions {
     pub read_only: bool,
     /// Bypass the page cache (`O_DIRECT`).
     pub direct: bool,
+    /// Who reads, writes and syncs it.
+    pub io: FileIo,
     /// Threads for calls that wait, at most. They start on demand.
     pub workers: usize,
     /// The identity to show instead of one derived from the file.
@@ -72,13 +93,15 @@ impl FileOptions {
             block_size: BlockSize::default(),
             read_only: false,
             direct: false,
+            io: FileIo::default(),
             workers: 16,
             identity: None,
         }
     }
 }
 
-/// A file or block device as a namespace. Dropping it ends what is queued and waits for it.
+/// A file or block device as a namespace. Dropping it ends what is queued for worker threads and waits for it; calls in the rings
+/// of engine threads keep the file open until they have ended.
 pub struct FileBackend {
     core: Arc<Core>,
     workers: Workers<Job>,
@@ -88,7 +111,8 @@ pub struct FileBackend {
 impl FileBackend {
     /// Opens and locks the file: exclusively for writing, shared for reading only.
     pub fn open(options: &FileOptions) -> Result<Self, OpenError> {
-        let file = OsFile::open(options)?;
+        let mut file = OsFile::open(options)?;
+        let way = file.choose(options)?;
         let block_size = options.block_size;
         // Where nothing else is known: what file systems and page caches work in.
         let page = 4096 >> block_size.shift();
@@ -103,7 +127,11 @@ impl FileBackend {
             optimal: Optimal { write: page, deallocate: page, write_size: (128 << 10) >> block_size.shift() },
             identity: file.identity,
         };
-        let name = format!("file {}", options.path.display());
+        let name = format!(
+            "file {} ({}{way})",
+            options.path.display(),
+            if options.direct { "direct, " } else { "" }
+        );
         Self::new(geometry, Box::new(file), name, options.workers)
     }
 
@@ -164,6 +192,14 @@ impl FileBackend {
             Err(status) => return status.into(),
         };
         let mut done = 0;
+        if !fua
+            && !room.is_empty()
+            && let Some(ring) = self.ring(buffers)
+        {
+            let ticket = ticket.keep();
+            ring.start(self.call(Kind::Read { ticket, offset, room, done }));
+            return Progress::Pending;
+        }
         if !fua && self.core.reads_inline.load(Ordering::Relaxed) {
             match self.core.fill(offset, &mut room, &mut done, Wait::Never) {
                 Ok(true) => return Progress::Done(Ok(gathered(room))),
@@ -174,9 +210,27 @@ impl FileBackend {
         self.queue(Work::Read { offset, room, done, fua, compare: None }, ticket)
     }
 
-    fn write(&self, slba: u64, data: Gather, fua: bool, ticket: Ticket<'_>) -> Progress {
+    fn write(
+        &self,
+        slba: u64,
+        data: Gather,
+        fua: bool,
+        buffers: &mut dyn Buffers,
+        ticket: Ticket<'_>,
+    ) -> Progress {
         let offset = self.offset(slba);
         let mut done = 0;
+        if !data.is_empty()
+            && self.core.takes(&data)
+            && let Some(ring) = self.ring(buffers)
+        {
+            if let Err(status) = self.core.intact() {
+                return status.into();
+            }
+            let ticket = ticket.keep();
+            ring.start(self.call(Kind::Write { ticket, offset, data, done, fua }));
+            return Progress::Pending;
+        }
         if self.core.writes_inline.load(Ordering::Relaxed) {
             let stored =
                 self.core.intact().and_then(|()| self.core.store(offset, &data, &mut done, Wait::Never));
@@ -188,6 +242,30 @@ impl FileBackend {
             }
         }
         self.queue(Work::Write { offset, data, done, fua }, ticket)
+    }
+}
+
+impl FileBackend {
+    fn flush(&self, buffers: &mut dyn Buffers, ticket: Ticket<'_>) -> Progress {
+        let Some(ring) = self.ring(buffers) else { return self.queue(Work::Flush, ticket) };
+        if let Err(status) = self.core.intact() {
+            return status.into();
+        }
+        ring.sync(&self.core, ticket.keep());
+        Progress::Pending
+    }
+
+    /// The submitting thread's ring, if it can take a call for this file.
+    fn ring<'a>(&self, buffers: &'a mut dyn Buffers) -> Option<&'a mut Ring> {
+        if matches!(self.core.disk.way(), Way::Calls) {
+            return None;
+        }
+        let ring = buffers.ring()?;
+        ring.takes(&self.core).then_some(ring)
+    }
+
+    fn call(&self, kind: Kind) -> Call {
+        Call { core: Arc::clone(&self.core), kind }
     }
 }
 
@@ -206,9 +284,9 @@ impl Backend for FileBackend {
         }
         match operation {
             Operation::Read { slba, blocks, fua } => self.read(slba, blocks, fua, buffers, ticket),
-            Operation::Write { slba, data, fua } => self.write(slba, data, fua, ticket),
+            Operation::Write { slba, data, fua } => self.write(slba, data, fua, buffers, ticket),
             Operation::Flush if self.core.geometry.read_only => Progress::Done(Ok(Gather::new())),
-            Operation::Flush => self.queue(Work::Flush, ticket),
+            Operation::Flush => self.flush(buffers, ticket),
             Operation::WriteZeroes { slba, blocks, deallocate, fua } => {
                 let (offset, len) = (self.offset(slba), self.offset(blocks.into()));
                 self.queue(Work::Zero { offset, len, deallocate, fua }, ticket)

@@ -15,8 +15,9 @@ use rustix::{
 };
 
 use super::{
-    FileOptions,
-    disk::{Disk, Wait},
+    FileIo, FileOptions,
+    disk::{Disk, Wait, Way},
+    ring::available,
 };
 use crate::backend::{Identity, OpenError};
 
@@ -29,6 +30,8 @@ pub(super) struct OsFile {
     direct: bool,
     alignment: usize,
     pub(super) bytes: u64,
+    /// Whether rings of threads may be used.
+    ring: bool,
     /// Whether holes can be punched.
     pub(super) punches: bool,
     pub(super) identity: Identity,
@@ -91,12 +94,32 @@ impl OsFile {
             regular,
             in_memory: in_memory(&file),
             direct: options.direct,
+            ring: false,
             alignment: alignment as usize,
             bytes,
             punches: regular && !options.read_only && can_punch(&file, bytes),
             identity: options.identity.unwrap_or_else(|| identity(path, &file, &stat, regular)),
             file,
         })
+    }
+
+    /// Chooses who carries out reads, writes and syncs; in words for people.
+    pub(super) fn choose(&mut self, options: &FileOptions) -> Result<String, OpenError> {
+        let why = match (options.io, available()) {
+            (FileIo::Threads, _) => "as configured".into(),
+            (FileIo::Auto, _) if self.in_memory => {
+                return Ok("in memory".into());
+            }
+            (_, Ok(())) => {
+                self.ring = true;
+                return Ok("io_uring".into());
+            }
+            (FileIo::Ring, Err(why)) => {
+                return Err(OpenError::NoRing { path: options.path.clone(), why });
+            }
+            (FileIo::Auto, Err(why)) => why,
+        };
+        Ok(format!("worker threads: {why}"))
     }
 
     /// How to ask a call not to wait, if that makes sense here. `Err` if it cannot be asked.
@@ -169,6 +192,14 @@ impl Disk for OsFile {
 
     fn alignment(&self) -> usize {
         self.alignment
+    }
+
+    fn way(&self) -> Way<'_> {
+        #[cfg(target_os = "linux")]
+        if self.ring {
+            return Way::File(std::os::fd::AsFd::as_fd(&self.file));
+        }
+        Way::Calls
     }
 }
 

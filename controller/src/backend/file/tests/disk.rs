@@ -3,16 +3,20 @@
 
 use std::{
     io::{IoSlice, IoSliceMut},
-    sync::{Arc, Condvar, Mutex, MutexGuard},
+    marker::PhantomData,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use rustix::io::Errno;
 
-use super::super::disk::{Disk, Wait};
+use super::super::disk::{Disk, Wait, Way};
 
 /// Which call a failure is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Call {
+pub(in crate::backend::file) enum Call {
     Read,
     Write,
     Sync,
@@ -20,9 +24,11 @@ pub(super) enum Call {
     Zero,
 }
 
-pub(super) struct SimDisk {
+pub(in crate::backend::file) struct SimDisk {
     state: Mutex<State>,
     gate: Condvar,
+    /// Reads, writes and syncs come through a ring.
+    ringed: AtomicBool,
 }
 
 struct State {
@@ -42,7 +48,7 @@ struct State {
 }
 
 impl SimDisk {
-    pub(super) fn new(bytes: usize) -> Arc<Self> {
+    pub(in crate::backend::file) fn new(bytes: usize) -> Arc<Self> {
         let state = State {
             durable: vec![0; bytes],
             cached: vec![0; bytes],
@@ -55,55 +61,61 @@ impl SimDisk {
             punches: true,
             zeroes: true,
         };
-        Arc::new(Self { state: Mutex::new(state), gate: Condvar::new() })
+        Arc::new(Self { state: Mutex::new(state), gate: Condvar::new(), ringed: AtomicBool::new(false) })
     }
 
-    pub(super) fn rough(bytes: usize, seed: u64) -> Arc<Self> {
+    pub(in crate::backend::file) fn rough(bytes: usize, seed: u64) -> Arc<Self> {
         let disk = Self::new(bytes);
         disk.state().rough = true;
         disk.state().random ^= seed;
         disk
     }
 
+    /// Lets reads, writes and syncs come through a ring, or not.
+    pub(in crate::backend::file) fn ringed(self: Arc<Self>, ringed: bool) -> Arc<Self> {
+        self.ringed.store(ringed, Ordering::Relaxed);
+        self
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
 
-    pub(super) fn size(&self) -> u64 {
+    pub(in crate::backend::file) fn size(&self) -> u64 {
         self.state().cached.len() as u64
     }
 
     /// The next call of a kind fails.
-    pub(super) fn fail(&self, call: Call, errno: Errno) {
+    pub(in crate::backend::file) fn fail(&self, call: Call, errno: Errno) {
         self.state().failures.push((call, errno));
     }
 
     /// Whether holes can be punched and ranges zeroed.
-    pub(super) fn support(&self, punches: bool, zeroes: bool) {
+    pub(in crate::backend::file) fn support(&self, punches: bool, zeroes: bool) {
         let mut state = self.state();
         (state.punches, state.zeroes) = (punches, zeroes);
     }
 
-    pub(super) fn truncate(&self, len: usize) {
+    pub(in crate::backend::file) fn truncate(&self, len: usize) {
         self.state().len = len;
     }
 
-    pub(super) fn syncs(&self) -> u32 {
+    pub(in crate::backend::file) fn syncs(&self) -> u32 {
         self.state().syncs
     }
 
     /// Lets syncs begin but not end.
-    pub(super) fn close(&self) {
+    pub(in crate::backend::file) fn close(&self) {
         self.state().closed = true;
     }
 
-    pub(super) fn open(&self) {
+    pub(in crate::backend::file) fn open(&self) {
         self.state().closed = false;
         self.gate.notify_all();
     }
 
     /// The power fails; what remains.
-    pub(super) fn crash(&self) -> Vec<u8> {
+    pub(in crate::backend::file) fn crash(&self) -> Vec<u8> {
         self.state().durable.clone()
     }
 }
@@ -225,5 +237,9 @@ impl Disk for Arc<SimDisk> {
 
     fn alignment(&self) -> usize {
         1
+    }
+
+    fn way(&self) -> Way<'_> {
+        if self.ringed.load(Ordering::Relaxed) { Way::Simulated(PhantomData) } else { Way::Calls }
     }
 }

@@ -1,6 +1,6 @@
 //! What Flush and FUA acknowledge survives; what did not survive is never acknowledged.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use nvmf_transport::{Memory, Pages, Wake};
 use nvmf_wire::Status;
@@ -30,8 +30,9 @@ proptest! {
     #[test]
     fn a_crash_loses_nothing_that_was_flushed(
         writes in prop::collection::vec((0u64..64, any::<u8>(), 0u8..6), 1..60), rough: bool, seed: u64,
+        ringed: bool,
     ) {
-        let disk = if rough { SimDisk::rough(64 * 512, seed) } else { SimDisk::new(64 * 512) };
+        let disk = if rough { SimDisk::rough(64 * 512, seed) } else { SimDisk::new(64 * 512) }.ringed(ringed);
         let backend = backend(&disk, BlockSize::B512, 2);
         let mut newest = vec![0u8; 64];
         // Per block: the values it may have after a crash, the oldest of which is known to be durable.
@@ -71,8 +72,13 @@ proptest! {
 
 #[test]
 fn after_a_failed_sync_nothing_is_acknowledged_any_more() {
-    let disk = SimDisk::new(1 << 20);
-    let backend = backend(&disk, BlockSize::B512, 2);
+    for ringed in [false, true] {
+        nothing_after_a_failed_sync(&SimDisk::new(1 << 20).ringed(ringed));
+    }
+}
+
+fn nothing_after_a_failed_sync(disk: &Arc<SimDisk>) {
+    let backend = backend(disk, BlockSize::B512, 2);
     write(&backend, 0, &[1; 512]).unwrap();
     flush(&backend).unwrap();
     write(&backend, 0, &[2; 512]).unwrap();
@@ -95,21 +101,25 @@ fn after_a_failed_sync_nothing_is_acknowledged_any_more() {
 
 #[test]
 fn a_failed_sync_fails_the_fua_write_that_asked() {
-    let disk = SimDisk::new(1 << 20);
-    let backend = backend(&disk, BlockSize::B512, 1);
-    disk.fail(Call::Sync, Errno::NOSPC);
-    assert_eq!(write_fua(&backend, 1, &[3; 512]).unwrap_err(), Status::WRITE_FAULT.with_dnr());
-    assert_eq!(flush(&backend).unwrap_err(), Status::WRITE_FAULT.with_dnr());
+    for ringed in [false, true] {
+        let disk = SimDisk::new(1 << 20).ringed(ringed);
+        let backend = backend(&disk, BlockSize::B512, 1);
+        disk.fail(Call::Sync, Errno::NOSPC);
+        assert_eq!(write_fua(&backend, 1, &[3; 512]).unwrap_err(), Status::WRITE_FAULT.with_dnr());
+        assert_eq!(flush(&backend).unwrap_err(), Status::WRITE_FAULT.with_dnr());
+    }
 }
 
 #[test]
 fn a_failed_write_with_fua_is_not_a_lost_one() {
-    let disk = SimDisk::new(1 << 20);
-    let backend = backend(&disk, BlockSize::B512, 1);
-    disk.fail(Call::Write, Errno::NOSPC);
-    assert_eq!(write_fua(&backend, 1, &[3; 512]).unwrap_err(), Status::CAPACITY_EXCEEDED.with_dnr());
-    write_fua(&backend, 1, &[3; 512]).unwrap();
-    assert_eq!(disk.crash()[512..1024], [3; 512]);
+    for ringed in [false, true] {
+        let disk = SimDisk::new(1 << 20).ringed(ringed);
+        let backend = backend(&disk, BlockSize::B512, 1);
+        disk.fail(Call::Write, Errno::NOSPC);
+        assert_eq!(write_fua(&backend, 1, &[3; 512]).unwrap_err(), Status::CAPACITY_EXCEEDED.with_dnr());
+        write_fua(&backend, 1, &[3; 512]).unwrap();
+        assert_eq!(disk.crash()[512..1024], [3; 512]);
+    }
 }
 
 /// Several operations in flight on one thread.
@@ -201,8 +211,13 @@ fn of_concurrent_flushes_none_succeeds_after_one_that_failed() {
 
 #[test]
 fn a_file_cut_short_loses_no_more_than_was_cut() {
-    let disk = SimDisk::new(model::BYTES);
-    let backend = backend(&disk, BlockSize::B512, 1);
+    for ringed in [false, true] {
+        cut_short(&SimDisk::new(model::BYTES).ringed(ringed));
+    }
+}
+
+fn cut_short(disk: &Arc<SimDisk>) {
+    let backend = backend(disk, BlockSize::B512, 1);
     write(&backend, 0, &[1; 4096]).unwrap();
     disk.truncate(1024);
     assert_eq!(bytes(&read(&backend, 0, 2).unwrap()), [1; 1024]);

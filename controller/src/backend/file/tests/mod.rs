@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::backend::{BlockSize, FileBackend, Geometry, Identity, Optimal};
 
-mod disk;
+pub(super) mod disk;
 mod durable;
 mod real;
 mod rough;
@@ -12,7 +12,7 @@ mod rough;
 use disk::SimDisk;
 
 /// A backend over a simulated disk of as many bytes as the disk has.
-fn backend(disk: &Arc<SimDisk>, block_size: BlockSize, workers: usize) -> FileBackend {
+pub(super) fn backend(disk: &Arc<SimDisk>, block_size: BlockSize, workers: usize) -> FileBackend {
     let geometry = Geometry {
         blocks: disk.size() >> block_size.shift(),
         block_size,

@@ -11,7 +11,7 @@ use nvmf_wire::Status;
 use tempfile::TempDir;
 
 use crate::backend::{
-    Backend, BlockSize, FileBackend, FileOptions, Finished, Identity, OpenError, Operation, Progress,
+    Backend, BlockSize, FileBackend, FileIo, FileOptions, Finished, Identity, OpenError, Operation, Progress,
     tests::{bytes, deallocate, flush, pieces, read, write, write_zeroes},
 };
 
@@ -26,20 +26,31 @@ fn options(path: &Path) -> FileOptions {
     FileOptions { block_size: BlockSize::B4096, ..FileOptions::new(path) }
 }
 
+/// Both ways of carrying out reads and writes; the second is the same as the first where there is no io_uring.
+fn ways(path: &Path) -> [FileOptions; 2] {
+    [FileIo::Threads, FileIo::Auto].map(|io| FileOptions { io, ..options(path) })
+}
+
 fn read_only(path: &Path) -> FileOptions {
     FileOptions { read_only: true, ..options(path) }
 }
 
 #[test]
 fn what_is_written_is_in_the_file() {
-    let (_directory, path) = image(1 << 20);
-    let backend = FileBackend::open(&options(&path)).unwrap();
+    for way in 0..2 {
+        let (_directory, path) = image(1 << 20);
+        written(&path, &ways(&path)[way]);
+    }
+}
+
+fn written(path: &Path, way: &FileOptions) {
+    let backend = FileBackend::open(way).unwrap();
     assert_eq!(backend.geometry().blocks, 256);
     assert!(backend.geometry().volatile_write_cache && !backend.geometry().read_only);
     write(&backend, 255, &[9; 4096]).unwrap();
     flush(&backend).unwrap();
     drop(backend);
-    let stored = std::fs::read(&path).unwrap();
+    let stored = std::fs::read(path).unwrap();
     assert_eq!(stored.len(), 1 << 20);
     assert!(stored[..255 * 4096].iter().all(|byte| *byte == 0) && stored[255 * 4096..] == [9; 4096]);
 }
@@ -92,10 +103,16 @@ fn a_read_only_backend_never_writes() {
 
 #[test]
 fn a_truncated_file_is_a_status_and_does_not_grow_back() {
-    let (_directory, path) = image(1 << 20);
-    let backend = FileBackend::open(&options(&path)).unwrap();
+    for way in 0..2 {
+        let (_directory, path) = image(1 << 20);
+        truncated(&path, &ways(&path)[way]);
+    }
+}
+
+fn truncated(path: &Path, way: &FileOptions) {
+    let backend = FileBackend::open(way).unwrap();
     write(&backend, 0, &[1; 1 << 20]).unwrap();
-    let file = File::options().write(true).open(&path).unwrap();
+    let file = File::options().write(true).open(path).unwrap();
     file.set_len(6000).unwrap();
     assert_eq!(bytes(&read(&backend, 0, 1).unwrap()), [1; 4096]);
     for (slba, blocks) in [(0, 2), (1, 1), (200, 3)] {
@@ -105,7 +122,7 @@ fn a_truncated_file_is_a_status_and_does_not_grow_back() {
     assert_eq!(write_zeroes(&backend, 200, 1, false).unwrap_err(), Status::WRITE_FAULT.with_dnr());
     assert_eq!(deallocate(&backend, &[(200, 1)]).unwrap_err(), Status::WRITE_FAULT.with_dnr());
     assert_eq!(flush(&backend).unwrap_err(), Status::WRITE_FAULT.with_dnr());
-    assert_eq!(std::fs::metadata(&path).unwrap().len(), 6000);
+    assert_eq!(std::fs::metadata(path).unwrap().len(), 6000);
     // Restored to its length (from a copy, say), it is served again.
     file.set_len(1 << 20).unwrap();
     write(&backend, 200, &[2; 4096]).unwrap();
@@ -114,27 +131,39 @@ fn a_truncated_file_is_a_status_and_does_not_grow_back() {
 
 #[test]
 fn deallocated_blocks_leave_the_file_system() {
-    let (_directory, path) = image(8 << 20);
-    let backend = FileBackend::open(&options(&path)).unwrap();
+    for way in 0..2 {
+        let (_directory, path) = image(8 << 20);
+        freed(&path, &ways(&path)[way]);
+    }
+}
+
+fn freed(path: &Path, way: &FileOptions) {
+    let backend = FileBackend::open(way).unwrap();
     write(&backend, 0, &vec![1; 8 << 20]).unwrap();
     flush(&backend).unwrap();
     if !backend.geometry().thin {
         return;
     }
-    let allocated = || std::fs::metadata(&path).unwrap().blocks() * 512;
+    let allocated = || std::fs::metadata(path).unwrap().blocks() * 512;
     assert!(allocated() >= 8 << 20);
     deallocate(&backend, &[(0, 1024), (1500, 0)]).unwrap();
     assert!(allocated() <= 5 << 20, "{} bytes still allocated", allocated());
     write_zeroes(&backend, 1024, 1024, true).unwrap();
     assert!(allocated() <= 1 << 20, "{} bytes still allocated", allocated());
     assert!(bytes(&read(&backend, 0, 2048).unwrap()).iter().all(|byte| *byte == 0));
-    assert_eq!(std::fs::metadata(&path).unwrap().len(), 8 << 20);
+    assert_eq!(std::fs::metadata(path).unwrap().len(), 8 << 20);
 }
 
 #[test]
 fn direct_io_takes_pieces_of_any_shape() {
     let (_directory, path) = image(1 << 20);
-    let backend = match FileBackend::open(&FileOptions { direct: true, ..options(&path) }) {
+    for way in ways(&path) {
+        pieces_of_any_shape(&FileOptions { direct: true, ..way });
+    }
+}
+
+fn pieces_of_any_shape(options: &FileOptions) {
+    let backend = match FileBackend::open(options) {
         Ok(backend) => backend,
         Err(OpenError::System { .. } | OpenError::Alignment { .. }) => return,
         Err(error) => panic!("{error}"),

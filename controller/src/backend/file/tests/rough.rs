@@ -1,6 +1,9 @@
 //! Partial and interrupted calls must not show; failures must show as the right status.
 
-use std::io::{IoSlice, IoSliceMut};
+use std::{
+    io::{IoSlice, IoSliceMut},
+    sync::Arc,
+};
 
 use nvmf_transport::Buffer;
 use nvmf_wire::Status;
@@ -8,7 +11,7 @@ use proptest::{prelude::*, test_runner::Config};
 use rustix::io::Errno;
 
 use super::{
-    super::disk::{Disk, Wait},
+    super::disk::{Disk, Wait, Way},
     backend,
     disk::{Call, SimDisk},
 };
@@ -24,8 +27,9 @@ proptest! {
     #[test]
     fn a_rough_disk_is_a_vector(
         steps in model::steps(), seed: u64, large: bool, punches: bool, zeroes: bool, workers in 1usize..4,
+        ringed: bool,
     ) {
-        let disk = SimDisk::rough(model::BYTES, seed);
+        let disk = SimDisk::rough(model::BYTES, seed).ringed(ringed);
         disk.support(punches, zeroes);
         let block_size = if large { BlockSize::B4096 } else { BlockSize::B512 };
         model::check(&backend(&disk, block_size, workers), &steps);
@@ -34,9 +38,14 @@ proptest! {
 
 #[test]
 fn a_file_system_without_holes_gets_zeroes_written() {
-    let disk = SimDisk::new(3 << 20);
+    for ringed in [false, true] {
+        zeroes_get_written(&SimDisk::new(3 << 20).ringed(ringed));
+    }
+}
+
+fn zeroes_get_written(disk: &Arc<SimDisk>) {
     disk.support(false, false);
-    let backend = backend(&disk, BlockSize::B512, 1);
+    let backend = backend(disk, BlockSize::B512, 1);
     write(&backend, 0, &vec![7; 3 << 20]).unwrap();
     deallocate(&backend, &[(1, 4000), (5000, 1)]).unwrap();
     write_zeroes(&backend, 6000, 100, false).unwrap();
@@ -66,8 +75,9 @@ fn every_error_has_its_status() {
         (Call::Punch, Errno::NOSPC, Status::CAPACITY_EXCEEDED.with_dnr()),
         (Call::Zero, Errno::ROFS, Status::NAMESPACE_WRITE_PROTECTED.with_dnr()),
     ];
-    for (call, errno, expected) in cases {
-        let disk = SimDisk::new(1 << 20);
+    let both = cases.iter().flat_map(|case| [false, true].map(|ringed| (ringed, *case)));
+    for (ringed, (call, errno, expected)) in both {
+        let disk = SimDisk::new(1 << 20).ringed(ringed);
         let backend = backend(&disk, BlockSize::B512, 1);
         let attempt = || match call {
             Call::Read => read(&backend, 1, 2).map(drop),
@@ -107,6 +117,9 @@ impl Disk for Full {
     fn alignment(&self) -> usize {
         1
     }
+    fn way(&self) -> Way<'_> {
+        self.0.way()
+    }
 }
 
 #[test]
@@ -115,7 +128,12 @@ fn a_full_disk_is_capacity_exceeded() {
     let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") else {
         return;
     };
-    let disk = SimDisk::new(1 << 20);
+    for ringed in [false, true] {
+        full_is_full(SimDisk::new(1 << 20).ringed(ringed), full.try_clone().unwrap());
+    }
+}
+
+fn full_is_full(disk: Arc<SimDisk>, full: std::fs::File) {
     let geometry = backend(&disk, BlockSize::B4096, 1).core.geometry;
     let backend = FileBackend::new(geometry, Box::new(Full(disk, full)), "full".into(), 1).unwrap();
     for _ in 0..3 {
@@ -136,8 +154,13 @@ fn without_a_buffer_a_read_is_interrupted_and_odd_buffers_are_not_trusted() {
             Some(nvmf_transport::Region::allocate(len).unwrap().into_buffer())
         }
     }
-    let disk = SimDisk::new(1 << 20);
-    let backend = backend(&disk, BlockSize::B512, 1);
+    for ringed in [false, true] {
+        odd_buffers(&SimDisk::new(1 << 20).ringed(ringed), |gives| Box::new(Gives(gives)));
+    }
+}
+
+fn odd_buffers(disk: &Arc<SimDisk>, giving: impl Fn(Vec<usize>) -> Box<dyn Buffers>) {
+    let backend = backend(disk, BlockSize::B512, 1);
     write(&backend, 0, &[4; 9216]).unwrap();
     for (gives, good) in [
         (vec![], false),
@@ -152,7 +175,7 @@ fn without_a_buffer_a_read_is_interrupted_and_odd_buffers_are_not_trusted() {
         let outcome = run_with(
             &backend,
             Operation::Read { slba: 0, blocks: 18, fua: false },
-            &mut Gives(gives.clone()),
+            &mut *giving(gives.clone()),
         );
         match outcome {
             Ok(data) => assert!(good && bytes(&data) == [4; 9216], "{gives:?}"),
