@@ -10,10 +10,12 @@ export NVMF_LOG=${NVMF_LOG:-info}
 hostnqn=nqn.2014-08.org.nvmexpress:uuid:00000000-0000-4000-8000-000000000001
 hostid=00000000-0000-4000-8000-000000000001
 export NVMF_HOSTNQN=$hostnqn NVMF_HOSTID=$hostid
+# How many times longer everything may take here.
+slow=$(sed -n 's/.*\<vm\.slow=\([0-9]*\).*/\1/p' /proc/cmdline)
 
 # until_ SECONDS COMMAND...: waits for something to become true.
 until_() {
-    local end=$((SECONDS + $1)); shift
+    local end=$((SECONDS + $1 * slow)); shift
     until "$@" >/dev/null 2>&1; do
         [ "$SECONDS" -lt "$end" ] || { echo "still not so: $*"; return 1; }
         sleep 0.2
@@ -27,7 +29,7 @@ check() {
 }
 checked() {
     local status=0 watch
-    (sleep "${limit:-60}"; echo "-- the time is up"; kill_children $$) & watch=$!
+    (sleep "$((${limit:-60} * slow))"; echo "-- the time is up"; kill_children $$) & watch=$!
     "$@" || status=$?
     kill "$watch" 2>/dev/null && wait "$watch" 2>/dev/null || true
     [ "$status" -eq 0 ] || { echo "-- status $status"; tail -n 15 /tmp/serve.err 2>/dev/null; dmesg | tail -n 10; return "$status"; }
@@ -63,7 +65,7 @@ stop_serving() {
 kernel_connect() {
     local trtype=$1 addr=$2 port=$3 nqn=$4; shift 4
     modprobe "nvme-$trtype"
-    nvme connect -t "$trtype" -a "$addr" -s "$port" -n "$nqn" -q "$hostnqn" -I "$hostid" "$@" || return
+    nvme connect -t "$trtype" -a "$addr" -s "$port" -n "$nqn" -q "$hostnqn" -I "$hostid" -k "$((10 * slow))" "$@" || return
     find_disk "$nqn"
 }
 find_disk() {
@@ -81,7 +83,7 @@ find_disk() {
 }
 kernel_disconnect() { nvme disconnect -n "$1" | tee /dev/stderr | grep -q 'disconnected [1-9]'; }
 kernel_state() { cat "/sys/class/nvme/$ctrl/state"; }
-state_is() { [ "$(kernel_state)" = "$1" ]; }
+live() { [ "$(kernel_state)" = live ]; }
 
 # --- The kernel as controller, through configfs.
 nvmet=/sys/kernel/config/nvmet
