@@ -105,6 +105,7 @@ impl fmt::Debug for Region {
 }
 
 /// Gives a region back to its pool when this was its last handle.
+#[inline]
 fn release(mut region: Arc<Region>) {
     // Two handles dropped at once on two threads may both see the other; then the region is freed instead of reused, and
     // `Region::drop` tells the pool so.
@@ -142,6 +143,7 @@ impl Buffer {
     }
 
     /// The region under the buffer.
+    #[inline]
     pub fn region(&self) -> &Region {
         &self.region
     }
@@ -169,12 +171,14 @@ impl Buffer {
     }
 
     /// Cuts the buffer to its first `len` bytes; the rest is unreachable until the region is freed.
+    #[inline]
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
 
     /// Gives up the right to write, for the right to share.
     #[must_use]
+    #[inline]
     pub fn freeze(self) -> View {
         let this = ManuallyDrop::new(self);
         // SAFETY: `this` is never dropped, so the reference moves and is not duplicated.
@@ -185,6 +189,7 @@ impl Buffer {
 
 impl Deref for Buffer {
     type Target = [u8];
+    #[inline]
     fn deref(&self) -> &[u8] {
         // SAFETY: the range lies within the live region, is initialised (allocated zeroed), and only this handle writes it.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
@@ -192,6 +197,7 @@ impl Deref for Buffer {
 }
 
 impl DerefMut for Buffer {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as for `deref`; `&mut self` is the only access to an exclusive range.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
@@ -199,6 +205,7 @@ impl DerefMut for Buffer {
 }
 
 impl Drop for Buffer {
+    #[inline]
     fn drop(&mut self) {
         // SAFETY: taken once, here.
         release(unsafe { ManuallyDrop::take(&mut self.region) });
@@ -225,12 +232,14 @@ unsafe impl Sync for View {}
 
 impl View {
     /// The region under the view.
+    #[inline]
     pub fn region(&self) -> &Region {
         &self.region
     }
 
     /// A part of the view. Panics if the range is not within it.
     #[must_use]
+    #[inline]
     pub fn slice(&self, range: std::ops::Range<usize>) -> Self {
         assert!(
             range.start <= range.end && range.end <= self.len,
@@ -255,6 +264,7 @@ impl View {
 }
 
 impl Clone for View {
+    #[inline]
     fn clone(&self) -> Self {
         Self { start: self.start, len: self.len, region: self.region.clone() }
     }
@@ -262,6 +272,7 @@ impl Clone for View {
 
 impl Deref for View {
     type Target = [u8];
+    #[inline]
     fn deref(&self) -> &[u8] {
         // SAFETY: the range lies within the live region, is initialised, and nothing writes it while views of it exist.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
@@ -269,6 +280,7 @@ impl Deref for View {
 }
 
 impl Drop for View {
+    #[inline]
     fn drop(&mut self) {
         // SAFETY: taken once, here.
         release(unsafe { ManuallyDrop::take(&mut self.region) });

@@ -13,11 +13,13 @@ pub struct Gather {
 
 impl Gather {
     /// No data.
+    #[inline]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Appends a view. Empty views are left out.
+    #[inline]
     pub fn push(&mut self, view: View) {
         if !view.is_empty() {
             self.len += view.len();
@@ -26,11 +28,13 @@ impl Gather {
     }
 
     /// The total number of bytes.
+    #[inline]
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// Whether there is no data.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -76,6 +80,7 @@ impl IntoIterator for Gather {
     type Item = View;
     type IntoIter = smallvec::IntoIter<[View; 2]>;
     /// The views themselves, so that a sender can keep them without cloning.
+    #[inline]
     fn into_iter(self) -> Self::IntoIter {
         self.views.into_iter()
     }

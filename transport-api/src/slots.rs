@@ -29,6 +29,7 @@ impl<T> CommandSlots<T> {
     }
 
     /// Takes a slot for `value`, or gives it back when none is free.
+    #[inline]
     pub fn insert(&mut self, value: T) -> Result<Cid, T> {
         let Some(slot) = self.free.pop() else {
             return Err(value);
@@ -43,11 +44,13 @@ impl<T> CommandSlots<T> {
         Ok(Cid(Self::cid(bits, slot, entry.generation)))
     }
 
+    #[inline]
     fn cid(bits: u32, slot: u16, generation: u16) -> u16 {
         // With 65,536 slots no bit is left for the generation; the shift must not wrap.
         slot | generation.checked_shl(bits).unwrap_or(0)
     }
 
+    #[inline]
     fn entry(&self, cid: Cid) -> Option<usize> {
         let mask = 1u16.checked_shl(self.bits).map_or(u16::MAX, |limit| limit.wrapping_sub(1));
         let slot = cid.0 & mask;
@@ -57,17 +60,20 @@ impl<T> CommandSlots<T> {
     }
 
     /// The outstanding command with this CID.
+    #[inline]
     pub fn get(&self, cid: Cid) -> Option<&T> {
         self.entries[self.entry(cid)?].value.as_ref()
     }
 
     /// The outstanding command with this CID.
+    #[inline]
     pub fn get_mut(&mut self, cid: Cid) -> Option<&mut T> {
         let slot = self.entry(cid)?;
         self.entries[slot].value.as_mut()
     }
 
     /// Ends the outstanding command with this CID.
+    #[inline]
     pub fn remove(&mut self, cid: Cid) -> Option<T> {
         let slot = self.entry(cid)?;
         let value = self.entries[slot].value.take();
@@ -86,6 +92,7 @@ impl<T> CommandSlots<T> {
     }
 
     /// How many commands are outstanding.
+    #[inline]
     pub fn len(&self) -> usize {
         self.entries.len() - self.free.len()
     }

@@ -122,20 +122,18 @@ impl Side {
     fn send_data(&mut self, cid: Cid, data: Gather, len: u32, success: bool) {
         // spec: TCP-C2H-01, TCP-C2H-03, TCP-C2H-06, TCP-C2H-14, TCP-C2H-15
         let (sender, send) = (self.link.sender, &mut self.link.send);
-        let mut views = data.into_iter();
-        let mut rest: Option<View> = None;
-        let mut offset = 0;
-        while offset < len {
-            let length = (len - offset).min(self.setup.max_c2h_data);
-            let last = offset + length == len;
-            let fields = DataToHost { cccid: cid.0, offset, length, last, success: success && last };
-            send.header(|out| sender.c2h_data(&fields, out));
-            let mut crc = sender.digests.data.then(Crc32c::new);
-            let mut missing = length as usize;
-            while missing > 0 {
-                let Some(view) = rest.take().or_else(|| views.next()) else {
-                    break;
-                };
+        let (mut offset, mut missing, mut crc) = (0, 0, None);
+        for view in data {
+            let mut rest = Some(view);
+            while let Some(view) = rest.take() {
+                if missing == 0 {
+                    let length = (len - offset).min(self.setup.max_c2h_data);
+                    let last = offset + length == len;
+                    let fields = DataToHost { cccid: cid.0, offset, length, last, success: success && last };
+                    send.header(|out| sender.c2h_data(&fields, out));
+                    crc = sender.digests.data.then(Crc32c::new);
+                    (offset, missing) = (offset + length, length as usize);
+                }
                 let piece = if view.len() > missing {
                     rest = Some(view.slice(missing..view.len()));
                     view.slice(0..missing)
@@ -152,11 +150,12 @@ impl Side {
                     let len = piece.len();
                     send.data(piece, len);
                 }
+                if missing == 0
+                    && let Some(crc) = crc.take()
+                {
+                    send.digest(crc.finish());
+                }
             }
-            if let Some(crc) = crc {
-                send.digest(crc.finish());
-            }
-            offset += length;
         }
     }
 

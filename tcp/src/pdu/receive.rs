@@ -92,6 +92,54 @@ impl Header {
     /// Judges the first eight bytes of a PDU. The first wrong field, in wire order, is the one reported.
     #[inline]
     pub fn parse(bytes: &[u8; COMMON_HEADER_LEN], receiver: &Receiver) -> Result<Header, Violation> {
+        match Header::usual(bytes, receiver) {
+            Some(header) => Ok(header),
+            None => Header::judge(bytes, receiver),
+        }
+    }
+
+    /// Recognises at one glance what a connection without digests consists of: command capsules and data for the host,
+    /// without padding. [`judge`](Self::judge) would say the same of them, and says it of everything else.
+    #[inline]
+    pub(super) fn usual(bytes: &[u8; COMMON_HEADER_LEN], receiver: &Receiver) -> Option<Header> {
+        if receiver.phase != Phase::Ready || receiver.digests != Digests::NONE {
+            return None;
+        }
+        let [pdu_type, flags, hlen, pdo, p0, p1, p2, p3] = *bytes;
+        let plen = u32::from_le_bytes([p0, p1, p2, p3]);
+        let flags = Flags(flags);
+        let kind = match receiver.role {
+            Role::Host if pdu_type == Kind::C2hData.pdu_type().0 => Kind::C2hData,
+            Role::Controller if pdu_type == Kind::CapsuleCmd.pdu_type().0 => Kind::CapsuleCmd,
+            _ => return None,
+        };
+        let flags_fit = match kind {
+            Kind::C2hData => {
+                flags.outside(Flags::LAST_PDU).outside(Flags::SUCCESS) == Flags(0) && flags != Flags::SUCCESS
+            }
+            _ => flags == Flags(0),
+        };
+        let header_len = kind.header_len();
+        if !flags_fit || hlen != header_len {
+            return None;
+        }
+        let data_len = plen.checked_sub(u32::from(header_len))?;
+        let layout = if data_len == 0 && pdo == 0 && kind == Kind::CapsuleCmd {
+            Layout::without_data(kind, false)
+        } else if data_len > 0
+            && data_len <= receiver.data_limit(kind)
+            && pdo == header_len
+            && receiver.alignment == Alignment::DWORD
+        {
+            Layout::with_data(kind, false, pdo, data_len, false)
+        } else {
+            return None;
+        };
+        Some(Header { kind, flags, layout, plen })
+    }
+
+    /// Judges field after field.
+    pub(super) fn judge(bytes: &[u8; COMMON_HEADER_LEN], receiver: &Receiver) -> Result<Header, Violation> {
         // spec: TCP-CH-01, TCP-CH-12, TCP-CH-13
         let [pdu_type, flags, hlen, pdo, p0, p1, p2, p3] = *bytes;
         let plen = u32::from_le_bytes([p0, p1, p2, p3]);

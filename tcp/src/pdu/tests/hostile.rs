@@ -103,6 +103,53 @@ fn every_flipped_bit_is_legal_or_reported_where_it_is() {
     assert!(noticed > 10_000);
 }
 
+// test: TCP-CH-02, TCP-CH-04, TCP-CH-05, TCP-CH-07, TCP-CH-11, TCP-C2H-08, TCP-CMD-05
+#[test]
+fn what_is_recognised_at_one_glance_is_what_judging_would_find() {
+    const MAX: u32 = 4096;
+    let mut recognised = 0;
+    let digests = [Digests::NONE, Digests::BOTH, Digests { header: false, data: true }];
+    for (role, digests, value) in [Role::Host, Role::Controller]
+        .into_iter()
+        .flat_map(|role| digests.map(|digests| (role, digests)))
+        .flat_map(|(role, digests)| [0, 1, 31].map(|value| (role, digests, value)))
+    {
+        let ready = Receiver {
+            phase: Phase::Ready,
+            digests,
+            alignment: alignment(value),
+            max_in_capsule: MAX,
+            max_data: MAX,
+            ..Receiver::initializing(role)
+        };
+        for receiver in [ready, Receiver { phase: Phase::Initializing, ..ready }] {
+            for (pdu_type, flags) in (0..=0x0b).flat_map(|t| (0..32).map(move |f| (t, f))) {
+                for (hlen, pdo) in [16, 24, 72, 128]
+                    .into_iter()
+                    .flat_map(|h| [0, 23, 24, 28, 72, 76, 128].map(move |p| (h, p)))
+                {
+                    for plen in
+                        [0, 8, 23, 24, 25, 71, 72, 73, 76, 24 + MAX, 25 + MAX, 72 + MAX, 73 + MAX, u32::MAX]
+                    {
+                        let [p0, p1, p2, p3] = plen.to_le_bytes();
+                        let bytes = [pdu_type, flags, hlen, pdo, p0, p1, p2, p3];
+                        if let Some(header) = Header::usual(&bytes, &receiver) {
+                            assert_eq!(
+                                Header::judge(&bytes, &receiver),
+                                Ok(header),
+                                "{bytes:?} {receiver:?}"
+                            );
+                            recognised += 1;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    // Host: two lengths of data, with or without LAST_PDU, or with SUCCESS too. Controller: no data, and three lengths.
+    assert!(recognised >= 9, "{recognised}");
+}
+
 fn any_digests() -> impl Strategy<Value = Digests> {
     (any::<bool>(), any::<bool>()).prop_map(|(header, data)| Digests { header, data })
 }
