@@ -146,7 +146,7 @@ mod tests {
                 return;
             }
             std::thread::yield_now();
-            rustix::thread::nanosleep(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 5_000_000 });
+            let _ = rustix::thread::nanosleep(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 5_000_000 });
         }
         panic!("process {pid} outlived its parent");
     }

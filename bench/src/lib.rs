@@ -15,10 +15,10 @@ pub mod floor;
 pub mod latency;
 pub mod load;
 pub mod noise;
-//PAGE
+pub mod page;
 pub mod pattern;
 pub mod report;
-//SWEEP
+pub mod sweep;
 pub mod window;
 
 use std::time::Instant;

@@ -4,11 +4,12 @@
 //! and takes turns, `sweep` goes through a grid, `text` shows results.
 
 mod bed;
+mod sweep;
 mod text;
 
-use std::time::Duration;
+use std::{fs, path::Path, time::Duration};
 
-use nvmf_bench::{Shape, floor::peer::Peer, noise::Machine};
+use nvmf_bench::{Shape, floor::peer::Peer, noise::Machine, page, report::Report, sweep::Results};
 use nvmf_transport::WaitPolicy;
 
 use crate::{
@@ -31,6 +32,9 @@ pub(crate) fn bench(args: BenchArgs, output: Output) -> Result<(), Failure> {
     if let Some(address) = args.floor_peer {
         return serve_floor(&args, address, output);
     }
+    if args.sweep {
+        return sweep::sweep(&args, output);
+    }
     let shape = shape(&args, Duration::from_secs(if args.floor { 1 } else { 5 }));
     let mut bed = Bed::make(&args, output)?;
     let measured = bed.measure(&shape, &args.connect, &mut |turn| {
@@ -40,6 +44,9 @@ pub(crate) fn bench(args: BenchArgs, output: Output) -> Result<(), Failure> {
     })?;
     let mut report = measured.report;
     report.machine = Some(Machine::this());
+    if let Some(path) = &args.html {
+        write_page(path, &results(vec![report.clone()]))?;
+    }
     output.result(&report, || text::report(&report, Style::of_stdout()))?;
     match measured.last_error {
         Some(error) => {
@@ -97,6 +104,22 @@ fn serve_floor(args: &BenchArgs, address: std::net::SocketAddr, output: Output) 
 
 fn too_large(bytes: u64) -> Failure {
     Failure::new(Code::Usage, "command line", format!("--ram {bytes}: more than this machine can address"))
+}
+
+/// What was measured, with the machine, the command line and the time.
+fn results(points: Vec<Report>) -> Results {
+    let mut words: Vec<String> = std::env::args().collect();
+    if let Some(program) = words.first_mut() {
+        *program = "nvmf".to_owned();
+    }
+    #[expect(clippy::disallowed_methods, reason = "results say when they were taken")]
+    let now = std::time::SystemTime::now();
+    let when = humantime::format_rfc3339_seconds(now).to_string();
+    Results { machine: Machine::this(), command: words.join(" "), when, points }
+}
+
+fn write_page(path: &Path, results: &Results) -> Result<(), Failure> {
+    fs::write(path, page::to_html(results)).map_err(|error| Failure::local(path.display(), &error))
 }
 
 /// The URI of a line `listening URI`.

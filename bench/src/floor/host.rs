@@ -9,7 +9,7 @@ use std::{
 use nvmf_transport::{Region, WaitPolicy};
 
 use super::{
-    COMMAND_LEN, Exchange, LAST, OP_READ, OP_WRITE, kind,
+    COMMAND_LEN, Exchange, LAST, OP_READ, OP_WRITE, Traffic, kind,
     link::{Arrived, End, Landing, Link, Outbox},
     pdu, strange, u16_at, u32_at,
     waiting::Waiting,
@@ -33,10 +33,8 @@ pub struct FloorFound {
     pub reads: u64,
     /// Writes, warm-up included.
     pub writes: u64,
-    /// Bytes sent, greetings aside.
-    pub sent: u64,
-    /// Bytes received.
-    pub received: u64,
+    /// What all of that moved.
+    pub traffic: Traffic,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -203,11 +201,15 @@ impl Run<'_> {
             waiting.after(worked, self.queues.iter().map(|queue| &queue.link), now)?;
         }
         for Queue { link, .. } in &self.queues {
-            let (sent, received) = link.bytes();
-            self.result.sent += sent;
-            self.result.received += received;
+            let (sum, link_sum) = (&mut self.result.traffic, link.traffic());
+            sum.sent += link_sum.sent;
+            sum.sends += link_sum.sends;
+            sum.received += link_sum.received;
+            sum.receives += link_sum.receives;
             link.socket.shutdown(Shutdown::Both)?;
         }
+        let FloorFound { reads, writes, traffic, .. } = &self.result;
+        tracing::info!(reads, writes, ?traffic, "a turn of the floor ended");
         Ok(self.result)
     }
 

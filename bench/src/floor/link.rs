@@ -15,7 +15,7 @@ use rustix::{
 };
 use smallvec::SmallVec;
 
-use super::{DIGEST_LEN, Exchange, strange};
+use super::{DIGEST_LEN, Exchange, Traffic, strange};
 
 /// Received in one system call when payloads are small.
 const BOUNCE: usize = 256 << 10;
@@ -71,6 +71,7 @@ struct Inbox {
     header_digest: usize,
     data_digest: usize,
     received: u64,
+    receives: u64,
 }
 
 impl Link {
@@ -89,6 +90,7 @@ impl Link {
                 header_digest: digest(exchange.header_digest),
                 data_digest: digest(exchange.data_digest),
                 received: 0,
+                receives: 0,
             },
             out: Outbox {
                 header_digest: digest(exchange.header_digest),
@@ -98,9 +100,14 @@ impl Link {
         })
     }
 
-    /// Bytes sent and received so far.
-    pub(super) fn bytes(&self) -> (u64, u64) {
-        (self.out.sent, self.inbox.received)
+    /// What was moved so far.
+    pub(super) fn traffic(&self) -> Traffic {
+        Traffic {
+            sent: self.out.sent,
+            sends: self.out.sends,
+            received: self.inbox.received,
+            receives: self.inbox.receives,
+        }
     }
 
     /// Takes in what one system call brings; blocks for it unless `flags` say otherwise.
@@ -128,6 +135,7 @@ impl Link {
             Ok(0) => Ok(Arrived::End),
             Ok(received) => {
                 inbox.received += received as u64;
+                inbox.receives += 1;
                 inbox.take(received, direct, memory, end, &mut self.out)?;
                 Ok(Arrived::Bytes)
             }
@@ -216,6 +224,7 @@ pub(super) struct Outbox {
     header_digest: usize,
     data_digest: usize,
     sent: u64,
+    sends: u64,
 }
 
 impl Outbox {
@@ -284,6 +293,7 @@ impl Outbox {
     #[inline]
     fn went(&mut self, sent: usize) {
         self.sent += sent as u64;
+        self.sends += 1;
         let mut left = self.part + sent;
         while let Some(piece) = self.pieces.get(self.gone).filter(|piece| piece.len <= left) {
             left -= piece.len;

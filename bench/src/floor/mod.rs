@@ -74,6 +74,19 @@ pub struct WireBytes {
     pub back: u64,
 }
 
+/// What a host moved, greetings aside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes sent.
+    pub sent: u64,
+    /// System calls that took some.
+    pub sends: u64,
+    /// Bytes received.
+    pub received: u64,
+    /// System calls that brought some.
+    pub receives: u64,
+}
+
 const HELLO_LEN: usize = 32;
 const HELLO: &[u8; 8] = b"floor  1";
 

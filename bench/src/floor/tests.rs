@@ -37,8 +37,8 @@ fn run(shape: &Shape, exchange: &Exchange, wait: WaitPolicy, seed: u64) -> (Floo
     assert_eq!(found.found.errors, 0, "{:?}", found.found.last_error);
     assert!(found.found.ios() > 0 && found.found.ios() <= found.reads + found.writes);
     let (read, write) = (exchange.wire_bytes(false), exchange.wire_bytes(true));
-    assert_eq!(found.sent, found.reads * read.out + found.writes * write.out);
-    assert_eq!(found.received, found.reads * read.back + found.writes * write.back);
+    assert_eq!(found.traffic.sent, found.reads * read.out + found.writes * write.out);
+    assert_eq!(found.traffic.received, found.reads * read.back + found.writes * write.back);
     (found, held)
 }
 

@@ -1,8 +1,8 @@
 //! `bench` and `demo`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 use nvmf_bench::Pattern;
 
 use super::{ConnectArgs, PollMode, duration, size, size32};
@@ -105,6 +105,9 @@ pub(crate) struct BenchArgs {
     /// Without and with both digests
     #[arg(long, value_enum, value_name = "off|on,...", value_delimiter = ',', requires = "sweep", default_value = "off,on", help_heading = COMPARING)]
     pub(crate) digests: Vec<Switch>,
+    /// Write a page with plots, complete in one file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = COMPARING)]
+    pub(crate) html: Option<PathBuf>,
 
     /// Be the peer of a floor, and nothing else: what `--floor` starts
     #[arg(long, value_name = "ADDR:PORT", hide = true)]

@@ -4,6 +4,7 @@ use nvmf_bench::{
     Summary,
     noise::Spread,
     report::{Floor, Report, Spreads},
+    sweep::Results,
 };
 
 use crate::output::{Style, bytes, list, micros, table};
@@ -157,4 +158,80 @@ fn alone(report: &Report) -> String {
         Some([(*name).to_owned(), number(mine.min), number(mine.median), number(mine.max)])
     };
     table(&["over the repeats", "min>", "median>", "max>"], ROWS.iter().filter_map(row))
+}
+
+/// A point of a sweep on one line.
+pub(super) fn point_line(report: &Report) -> String {
+    let ratio = report.ratio.map(|ratio| format!(", {:.2} of the floor", ratio.iops.median));
+    format!(
+        "{} of {}, depth {}{}: {:.0} IOPS{}",
+        report.pattern,
+        bytes(report.block_size.into()),
+        report.queue_depth,
+        if report.subject.data_digest { ", digests" } else { "" },
+        report.spread.iops.median,
+        ratio.unwrap_or_default()
+    )
+}
+
+/// A whole sweep.
+pub(super) fn sweep(results: &Results, style: Style) -> String {
+    let some = |value: Option<f64>, digits: usize| {
+        value.map(|value| format!("{value:.digits$}")).unwrap_or_default()
+    };
+    let ratio = |report: &Report, of: fn(&Spreads) -> Option<Spread>| {
+        some(report.ratio.as_ref().and_then(of).map(|spread| spread.median), 2)
+    };
+    let rows = results.points.iter().map(|report| {
+        [
+            report.pattern.to_string(),
+            bytes(report.block_size.into()),
+            report.queue_depth.to_string(),
+            if report.subject.data_digest { "on" } else { "off" }.to_owned(),
+            format!("{:.0}", report.spread.iops.median),
+            format!("{:.0}", report.mib_per_second),
+            format!("{:.1}", report.latency_us.p50),
+            format!("{:.1}", report.latency_us.p99),
+            format!("{:.2}", report.cpu_us_per_io),
+            some(report.target_cpu_us_per_io, 2),
+            ratio(report, |ratio| Some(ratio.iops)),
+            ratio(report, |ratio| Some(ratio.host_cpu_us_per_io)),
+            ratio(report, |ratio| ratio.target_cpu_us_per_io),
+            ratio(report, |ratio| Some(ratio.latency_us_p50)),
+            if report.noise.warnings().is_empty() { "" } else { "noisy" }.to_owned(),
+        ]
+    });
+    let header = [
+        "pattern",
+        "size>",
+        "depth>",
+        "digests",
+        "IOPS>",
+        "MiB/s>",
+        "p50 µs>",
+        "p99 µs>",
+        "host µs>",
+        "target µs>",
+        "IOPS ÷>",
+        "host ÷>",
+        "target ÷>",
+        "p50 ÷>",
+        "",
+    ];
+    let machine = &results.machine;
+    let mut text = list([
+        ("machine", format!("{}, {} processors, {}", machine.processor, machine.processors, machine.system)),
+        ("when", results.when.clone()),
+    ]);
+    if let Some(first) = results.points.first() {
+        text.push_str(&list([("processors", processors(first))]));
+    }
+    text.push_str(&format!("\n{}\n", table(&header, rows)));
+    let noisy = results.points.iter().filter(|report| !report.noise.warnings().is_empty()).count();
+    if noisy > 0 {
+        let warning =
+            format!("{noisy} of {} points are noisy: repeat them on a quieter machine", results.points.len());
+        text.push_str(&format!("{}\n", style.red(&warning)));
+    }
+    text
 }
