@@ -13,6 +13,7 @@
 mod config;
 pub mod conn;
 mod engine;
+mod ffi;
 pub mod provider;
 mod transport;
 pub mod verbs;
