@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{Error, ErrorKind, Stage, pool::Home};
+use crate::{Error, ErrorKind, Stage, pool::Home, slab::Piece};
 
 /// The alignment of every region: what direct I/O and page-wise placement by hardware ask for.
 const ALIGN: usize = 4096;
@@ -31,6 +31,8 @@ pub struct Region {
     len: usize,
     registration: Option<Box<dyn Registration>>,
     pub(crate) home: Option<Home>,
+    /// The piece of a mapping that it is, and not an allocation.
+    piece: Option<Piece>,
 }
 
 // SAFETY: the region is plain memory; access goes through `Buffer` (exclusive) and `View` (read-only) alone.
@@ -46,7 +48,12 @@ impl Region {
         let layout = Self::layout(len).ok_or_else(short)?;
         // SAFETY: `layout` has a size of at least one.
         let start = NonNull::new(unsafe { alloc::alloc_zeroed(layout) }).ok_or_else(short)?;
-        Ok(Self { start, len, registration: None, home: None })
+        Ok(Self { start, len, registration: None, home: None, piece: None })
+    }
+
+    /// The first `len` bytes of a piece, which is zeroed and at least as long.
+    pub(crate) fn of_piece(piece: Piece, len: usize) -> Self {
+        Self { start: piece.start, len, registration: None, home: None, piece: Some(piece) }
     }
 
     fn layout(len: usize) -> Option<Layout> {
@@ -88,7 +95,9 @@ impl Drop for Region {
         if let Some(home) = self.home.take() {
             home.lost();
         }
-        if let Some(layout) = Self::layout(self.len) {
+        if let Some(piece) = &self.piece {
+            piece.give_back();
+        } else if let Some(layout) = Self::layout(self.len) {
             // SAFETY: `start` came from `alloc_zeroed` with this very layout, and no handle to it is left.
             unsafe { alloc::dealloc(self.start.as_ptr(), layout) }
         }

@@ -54,6 +54,7 @@ mod id;
 mod limits;
 mod pool;
 mod select;
+mod slab;
 mod slots;
 mod target;
 mod wait;
@@ -73,6 +74,7 @@ pub use pool::Pool;
 pub use select::{
     ControllerTransport, HostTransport, NoTransport, Offer, Policy, Selection, Transport, Transports, Verdict,
 };
+pub use slab::Slabs;
 pub use slots::CommandSlots;
 pub use target::{Target, Wire};
 pub use wait::{WaitPolicy, Waiter};

@@ -116,7 +116,9 @@ pub(super) fn plan(io: &IoQueue, sqe: &Sqe, data: RequestData) -> Result<Plan, S
             let namespace = namespace(io, sqe)?;
             let command = DatasetManagement::parse(sqe);
             // Linux's host describes room for the most ranges there may be, whatever NR says.
-            if !(command.data_length()..=DatasetManagement::MAX_RANGES * DatasetRange::SIZE).contains(&data.len()) {
+            if !(command.data_length()..=DatasetManagement::MAX_RANGES * DatasetRange::SIZE)
+                .contains(&data.len())
+            {
                 return Err(Status::DATA_SGL_LENGTH_INVALID);
             }
             if !command.attributes.deallocate() {

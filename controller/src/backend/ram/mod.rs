@@ -9,13 +9,16 @@
 //! (the view's own count); two threads meet only when they work on the same 64 KiB at the same moment. A lock per shard would
 //! make strangers meet, and a lock-free table would need its own reclamation for nothing but those two exchanges.
 //!
+//! *Memory* comes in large mappings with huge pages where the system has them, and goes back to the system when blocks are
+//! deallocated; `docs/decisions/0007-ram-huge-pages.md` has the figures.
+//!
 //! Nothing is allocated per operation in steady state: reads of up to two chunks fit in a `Gather` inline, writes reuse chunks.
 //! Deliberately absent: persistence and a bound on memory below the namespace's size. Start at [`RamBackend`]; the chunks
 //! are in `table`.
 
 use std::sync::Arc;
 
-use nvmf_transport::{Gather, Memory, Pages};
+use nvmf_transport::{Gather, Memory, Slabs};
 use nvmf_wire::Status;
 use smallvec::SmallVec;
 
@@ -31,7 +34,7 @@ mod tests;
 use table::{CHUNK, Table};
 
 /// Clearing more than this leaves the submitting thread: freeing memory is slow, and a host may ask for terabytes at once.
-const CLEAR_INLINE: u64 = 16 << 20;
+const CLEAR_INLINE: u64 = 4 << 20;
 
 /// Sparse memory as a namespace.
 pub struct RamBackend {
@@ -52,7 +55,7 @@ impl RamBackend {
 
     /// Memory of `bytes` bytes, all zero, none of it allocated yet.
     pub fn new(bytes: u64, block_size: BlockSize) -> Result<Self, OpenError> {
-        Self::with_memory(bytes, block_size, Identity::random(), Arc::new(Pages))
+        Self::with_memory(bytes, block_size, Identity::random(), Arc::new(Slabs::new(CHUNK)))
     }
 
     /// The same, with chunks from `memory` (registered with a device, for example) and a given identity.
