@@ -17,32 +17,37 @@ def output(*command):
     return subprocess.check_output(command, text=True).split("\n")[0]
 
 
-def functions(profile):
-    """Instructions by function, without those it calls."""
-    names, costs, name, called = {}, {}, None, False
+def count(profile):
+    """Instructions of a profile, less what the example does in place of the kernel; and how many of them are the CRC's."""
+    names, name, callee, called = {}, None, None, False
+    total = crc = 0
     for line in profile.read_text().splitlines():
         if found := re.match(r"(c?)fn=\((\d+)\)(?: (.*))?", line):
             if found[3]:
                 names[found[2]] = found[3]
-            if not found[1]:
-                name = found[2]
+            if found[1]:
+                callee = names[found[2]]
+            else:
+                name = names[found[2]]
         elif line.startswith("calls="):
-            called = True  # the next line is the callee's
+            called = True  # the next line is what the callee took, with all that it called
         elif found := re.match(r"[+*-]?\d*\s+(\d+)$", line):
             if not called:
-                costs[name] = costs.get(name, 0) + int(found[1])
+                total += int(found[1])
+                crc += int(found[1]) * ("crc" in name.lower())
+            elif "kernel_" in callee and "kernel_" not in name:
+                total -= int(found[1])
             called = False
-    return {names.get(number, number): cost for number, cost in costs.items()}
+    return total, crc
 
 
 def measure(work):
     figures, crcs = {}, {}
     for profile in sorted(work.glob("*.count")):
         done = int(profile.read_text())
-        by_function = functions(profile.with_suffix(""))
-        crc = sum(cost for name, cost in by_function.items() if "crc" in name.lower())
+        total, crc = count(profile.with_suffix(""))
         row = profile.stem
-        figures[row] = round((sum(by_function.values()) - crc) / done, 1)
+        figures[row] = round((total - crc) / done, 1)
         crcs[row] = round(crc / done, 1)
     return figures, crcs
 

@@ -90,6 +90,7 @@ nvmet=/sys/kernel/config/nvmet
 target_subsystem() { # target_subsystem NQN DEVICE...: namespaces are numbered from 1
     local nsid=0 nqn=$1 device; shift
     modprobe nvmet
+    [ -d "$nvmet" ] || mount -t configfs configfs /sys/kernel/config
     mkdir "$nvmet/subsystems/$nqn"
     echo 1 >"$nvmet/subsystems/$nqn/attr_allow_any_host"
     for device; do
