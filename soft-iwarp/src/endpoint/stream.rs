@@ -173,7 +173,7 @@ impl Stream {
                 Err(errno) => self.qp.failed(errno.into(), domain, events),
             }
         }
-        self.qp.has_output() && !self.blocked
+        !self.blocked
     }
 
     /// Draws the consequences of what has just happened.

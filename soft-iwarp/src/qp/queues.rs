@@ -171,17 +171,15 @@ impl SendRing {
         &self.inline[self.place(number) * self.max_inline..][..used]
     }
 
-    /// The oldest, if it is done when `left` bytes of output have left.
+    /// The oldest, if it has succeeded when `left` bytes of output have left.
     // spec: IW-QP-02
-    pub(super) fn pop_done(&mut self, left: u64) -> Option<(SendEntry, Status)> {
+    pub(super) fn pop_done(&mut self, left: u64) -> Option<SendEntry> {
         let entry = *self.get(self.head)?;
-        let status = match entry.state {
-            State::Leaving(at) if at <= left => Status::Success,
-            State::Done(status) => status,
-            _ => return None,
-        };
-        self.pop();
-        Some((entry, status))
+        match entry.state {
+            State::Leaving(at) if at <= left => self.pop(),
+            State::Done(Status::Success) => self.pop(),
+            _ => None,
+        }
     }
 
     /// The oldest, done or not.

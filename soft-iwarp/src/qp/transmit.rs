@@ -58,34 +58,44 @@ impl QueuePair {
         if !self.is_initiator && !self.heard {
             return;
         }
-        while self.output.waiting() < self.send_ahead {
-            let progress = match self.current {
-                Current::None => match self.choose() {
-                    Some(current) => {
-                        self.current = current;
-                        Ok(())
-                    }
-                    None => break,
-                },
-                Current::Request(offset) => self.request(offset, domain),
-                Current::Response(offset) => self.response(offset, domain),
-            };
-            if let Err(Failure { violation, offender }) = progress {
-                return self.violated(violation, offender, domain, events);
+        loop {
+            self.reap(events);
+            while self.output.waiting() < self.send_ahead {
+                let progress = match self.current {
+                    Current::None => match self.choose() {
+                        Some(current) => {
+                            self.current = current;
+                            Ok(())
+                        }
+                        None => break,
+                    },
+                    Current::Request(offset) => self.request(offset, domain),
+                    Current::Response(offset) => self.response(offset, domain),
+                };
+                if let Err(Failure { violation, offender }) = progress {
+                    return self.violated(violation, offender, domain, events);
+                }
+            }
+            // What is done without the peer may be what the next request waits for.
+            if !self.send.has_waiting() || !self.reap(events) {
+                break;
             }
         }
         self.reap(events);
     }
 
-    /// Reports requests that are done, oldest first.
+    /// Reports requests that are done, oldest first, and whether there were any. Those that failed wait for the end.
     // spec: IW-QP-02, IW-QP-03
     #[inline]
-    pub(super) fn reap(&mut self, events: &mut Vec<Event>) {
-        while let Some((entry, status)) = self.send.pop_done(self.output.left()) {
-            if entry.signaled || status != Status::Success {
-                self.completed(events, self.completion(&entry, status));
+    pub(super) fn reap(&mut self, events: &mut Vec<Event>) -> bool {
+        let mut any = false;
+        while let Some(entry) = self.send.pop_done(self.output.left()) {
+            any = true;
+            if entry.signaled {
+                self.completed(events, self.completion(&entry, Status::Success));
             }
         }
+        any
     }
 
     pub(super) fn completion(&self, entry: &SendEntry, status: Status) -> Completion {
