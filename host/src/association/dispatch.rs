@@ -220,7 +220,7 @@ impl Association {
         self.landed(index);
         let Some(slot) = self.slots.get(index) else { return };
         if let Owner::Internal(what) = slot.owner {
-            self.slots.remove(index);
+            self.slots.end(index);
             return self.on_internal(cx, what, answer, data);
         }
         let status = answer.cqe.status();
@@ -274,7 +274,7 @@ impl Association {
             return;
         };
         if let Owner::Internal(_) = slot.owner {
-            self.slots.remove(index);
+            self.slots.end(index);
             return;
         }
         if !slot.replay {
@@ -297,10 +297,9 @@ impl Association {
 
     /// Ends a command: tells the caller, or joins the part to its request.
     pub(super) fn finish(&mut self, index: u32, result: Result<Outcome, IoError>, data: Data) {
-        let Some(slot) = self.slots.remove(index) else {
-            return;
-        };
-        self.end_owner(slot.owner, result, data);
+        if let Some(owner) = self.slots.end(index) {
+            self.end_owner(owner, result, data);
+        }
     }
 
     pub(super) fn end_owner(&mut self, owner: Owner, result: Result<Outcome, IoError>, data: Data) {

@@ -91,7 +91,7 @@ impl Association {
         };
         let index = self.slots.insert(slot);
         if let Err((why, _)) = self.launch(cx, lane, index, data, timeout) {
-            self.slots.remove(index);
+            self.slots.end(index);
             // A queue that has gone says so itself, in its own event.
             if !matches!(why, Misuse::Closing | Misuse::UnknownQueue | Misuse::NotConnected) {
                 let stage = self.stage_of(what);

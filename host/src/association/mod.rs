@@ -303,7 +303,7 @@ impl Association {
                 && matches!(slot.place, Place::Flying { .. })
             {
                 match slot.owner {
-                    Owner::Internal(_) => drop(self.slots.remove(index)),
+                    Owner::Internal(_) => drop(self.slots.end(index)),
                     _ => self.finish(index, Err(crate::IoError::Disconnected), Data::None),
                 }
             }

@@ -144,6 +144,15 @@ impl Slots {
         }
     }
 
+    /// Ends a command of which nothing but its owner is still wanted.
+    pub(super) fn end(&mut self, index: u32) -> Option<Owner> {
+        let (_, entry) = self.entries.get_mut(index as usize)?;
+        let Entry::Taken(Slot { owner, .. }) = *entry else { return None };
+        *entry = Entry::Free { next: self.free };
+        self.free = Some(index);
+        Some(owner)
+    }
+
     /// All commands, with their slot numbers.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {
         self.entries.iter().enumerate().filter_map(|(index, (_, entry))| match entry {
