@@ -175,7 +175,8 @@ impl ControllerConn {
         let (conn, memory) = (side.setup.conn, Arc::clone(side.setup.staging.memory()));
         let entries = usize::from(side.entries);
         let heads = carve(&*memory, entries, 64 + side.head_padding())?;
-        let answers = carve(&*memory, entries, 16)?;
+        // As many answers as can be posted, and as can wait to be.
+        let answers = carve(&*memory, entries + caps.send_wr as usize, 16)?;
         let key = |buffer: Option<&Buffer>, keys: &mut dyn FnMut(&Buffer) -> Option<u32>| {
             buffer.and_then(keys).ok_or_else(unknown_memory)
         };
@@ -301,6 +302,7 @@ impl ControllerConn {
         receives.append(&mut side.receives);
         if matches!(side.link.life, Life::Open | Life::Draining) {
             side.send.take(sends);
+            side.note_posted(sends);
             side.link.note_progress(side.send.is_busy(), !sends.is_empty());
         }
     }

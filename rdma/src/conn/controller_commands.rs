@@ -81,14 +81,10 @@ impl Answers {
     }
 
     /// An answer has left.
-    fn release(&mut self, index: u32) -> bool {
-        match self.entries.get_mut(index as usize) {
-            Some(answer) => {
-                answer.views.clear();
-                self.free.push(index);
-                true
-            }
-            None => false,
+    fn release(&mut self, index: u32) {
+        if let Some(answer) = self.entries.get_mut(index as usize) {
+            answer.views.clear();
+            self.free.push(index);
         }
     }
 }
@@ -217,11 +213,11 @@ impl Side {
         let cqe = cqe.with_cid(slot.cid);
         let remote = std::mem::take(&mut slot.remote);
         let Some(index) = self.answers.free.pop() else {
-            // Not reached: commands and answers together are never more than there are entries.
+            // Not reached: there are as many as can be posted and as can wait.
             return refuse(data, Misuse::QueueFull);
         };
         self.slots.release(request);
-        self.slots.unsent += 1;
+        self.slots.unposted += 1;
         if let Err(error) = self.answer(index, &cqe, data, &remote, keys) {
             self.link.close(CloseReason::Failed(error));
         }
@@ -263,6 +259,15 @@ impl Side {
         Ok(())
     }
 
+    /// Requests are posted. A host may know of an answer from here on, and send the next command: its own completion can come
+    /// late, because that of a READ before it comes first.
+    // spec: RDMA-QUE-06
+    #[inline]
+    pub(super) fn note_posted(&mut self, sends: &[SendRequest]) {
+        let answers = sends.iter().filter(|request| request.id & id::KIND == id::ANSWER).count();
+        self.slots.unposted = self.slots.unposted.saturating_sub(answers as u32);
+    }
+
     /// A request of the send queue has ended.
     pub(super) fn posted_ended(
         &mut self,
@@ -280,11 +285,7 @@ impl Side {
         }
         let which = completion.id & !id::KIND;
         match completion.id & id::KIND {
-            id::ANSWER => {
-                if self.answers.release(which as u32) {
-                    self.slots.unsent = self.slots.unsent.saturating_sub(1);
-                }
-            }
+            id::ANSWER => self.answers.release(which as u32),
             id::READ => {
                 self.fetches.read(which as u16, &mut self.slots, &mut self.send, events);
                 if self.fetches.is_waiting() && self.link.life == Life::Open {

@@ -18,8 +18,8 @@ pub(super) struct Slots {
     free: Vec<u16>,
     /// One bit for every CID: whether a command with it is outstanding.
     cids: Box<[u64; 1024]>,
-    /// Answers that are not wholly sent. The host cannot know of them, so their commands still count.
-    pub(super) unsent: u32,
+    /// Answers that are not posted. The host cannot know of them, so their commands still count.
+    pub(super) unposted: u32,
     depth: u32,
 }
 
@@ -91,7 +91,7 @@ impl Slots {
             entries: vec![Slot::default(); depth.into()],
             free: (0..depth).rev().collect(),
             cids: Box::new([0; 1024]),
-            unsent: 0,
+            unposted: 0,
             depth: depth.into(),
         }
     }
@@ -120,7 +120,7 @@ impl Slots {
     // spec: RDMA-QUE-06
     #[inline]
     pub(super) fn take(&mut self, queue: QueueId, cid: Cid) -> Option<RequestId> {
-        if self.live() as u64 + u64::from(self.unsent) >= u64::from(self.depth) {
+        if self.live() as u64 + u64::from(self.unposted) >= u64::from(self.depth) {
             return None;
         }
         let index = self.free.pop()?;

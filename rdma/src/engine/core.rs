@@ -355,7 +355,7 @@ impl<V: Verbs, C: Connection> Core<V, C> {
             let io = entry.limits.max_in_capsule.io;
             entry.limits = self.config.limits(device);
             entry.limits.max_in_capsule.io = io;
-            entry.limits.max_depth = entry.limits.max_depth.min(self.limits.max_depth).min(crqsize).max(2);
+            entry.limits.max_depth = entry.limits.max_depth.min(self.limits.max_depth);
         }
         let device = entry.device.as_ref();
         let info = Box::new(QueueInfo {

@@ -1,0 +1,461 @@
+//! The verbs of one engine on a soft-iWARP endpoint.
+#![allow(unsafe_code, reason = "registers the memory that requests name, by address")]
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    os::fd::BorrowedFd,
+    ptr::NonNull,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use nvmf_soft_iwarp::{
+    Access, ConnectionConfig, Endpoint, EndpointConfig, Event, Handover, Listener, Operation as SoftOp,
+    Payload, Qp, QpConfig, ReceiveRequest, RegionOptions, Remote as SoftRemote, Request, STag,
+    SendRequest as SoftSend, Sge as SoftSge,
+};
+use nvmf_transport::{Error, ErrorKind, Memory, Pages, Region, Stage};
+use smallvec::SmallVec;
+
+use super::{Options, at};
+use crate::verbs::{
+    CmEvent, Completion, ConnId, ConnParams, Device, Keys, ListenId, QpCaps, RecvRequest, RemoteAccess,
+    RemoteKey, SendOp, SendRequest, Sge, Verbs,
+};
+
+/// The verbs of one engine.
+#[derive(Debug)]
+pub struct SoftIwarpVerbs {
+    pub(super) endpoint: Endpoint,
+    pub(super) device: Device,
+    config: ConnectionConfig,
+    pub(super) conns: Vec<(u32, Option<Conn>)>,
+    /// Connections by the slot of their queue pair.
+    pub(super) by_qp: Vec<Option<ConnId>>,
+    pub(super) listeners: Vec<Option<Listener>>,
+    /// What connections that were taken over count as come by.
+    pub(super) adopted: ListenId,
+    events: Vec<Event>,
+    pub(super) news: Vec<CmEvent>,
+    pub(super) completions: VecDeque<Completion>,
+    /// Whether something was posted since the endpoint was last polled.
+    posted: bool,
+    last_poll: Option<Instant>,
+}
+
+/// Tags of the pieces of one request.
+pub(super) type Tags = SmallVec<[STag; 2]>;
+
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) qp: Option<Qp>,
+    pub(super) request: Option<Request>,
+    pub(super) local: Option<SocketAddr>,
+    pub(super) peer: SocketAddr,
+    /// Whether the connection is up.
+    pub(super) up: bool,
+    /// Posted and not completed.
+    pub(super) sends: VecDeque<(u64, Tags)>,
+    pub(super) receives: VecDeque<(u64, Tags)>,
+    /// Keys the peer has, also if it has invalidated them.
+    pub(super) exposed: Vec<STag>,
+}
+
+impl Conn {
+    pub(super) fn new(peer: SocketAddr, local: Option<SocketAddr>) -> Self {
+        Self {
+            qp: None,
+            request: None,
+            local,
+            peer,
+            up: false,
+            sends: VecDeque::new(),
+            receives: VecDeque::new(),
+            exposed: Vec::new(),
+        }
+    }
+}
+
+fn gone() -> Error {
+    Error::new(Stage::Transfer, ErrorKind::Reset, "the connection is gone")
+}
+
+fn refused(why: &dyn std::fmt::Display) -> Error {
+    Error::new(Stage::Transfer, ErrorKind::Reset, format!("soft-iWARP takes no request: {why}"))
+}
+
+impl SoftIwarpVerbs {
+    pub(super) fn new(config: EndpointConfig, options: &Options, device: Device) -> io::Result<Self> {
+        Ok(Self {
+            endpoint: Endpoint::new(config)?,
+            device,
+            config: ConnectionConfig {
+                crc: options.crc,
+                max_ulpdu: options.max_ulpdu,
+                ..ConnectionConfig::default()
+            },
+            conns: Vec::new(),
+            by_qp: Vec::new(),
+            listeners: Vec::new(),
+            adopted: ListenId(u32::MAX),
+            events: Vec::new(),
+            news: Vec::new(),
+            completions: VecDeque::new(),
+            posted: false,
+            last_poll: None,
+        })
+    }
+
+    /// Takes over a connected socket that somebody else has accepted, of which `bytes` were read; its queue counts as come by
+    /// `listener`. The last value holds for all that are on their way.
+    pub fn adopt(&mut self, handover: Handover, listener: ListenId) -> Result<(), Error> {
+        self.adopted = listener;
+        self.posted = true;
+        self.endpoint
+            .adopt(handover)
+            .map_err(|e| Error::from_io(Stage::Setup, "cannot take over a connection", e))
+    }
+
+    pub(super) fn add(&mut self, conn: Conn) -> ConnId {
+        let slot = self.conns.iter().position(|(_, conn)| conn.is_none()).unwrap_or_else(|| {
+            self.conns.push((0, None));
+            self.conns.len() - 1
+        });
+        let place = &mut self.conns[slot];
+        place.0 = place.0.wrapping_add(1);
+        place.1 = Some(conn);
+        ConnId { slot: slot as u32, generation: place.0 }
+    }
+
+    pub(super) fn conn(&mut self, id: ConnId) -> Option<&mut Conn> {
+        let (generation, conn) = self.conns.get_mut(id.slot as usize)?;
+        conn.as_mut().filter(|_| *generation == id.generation)
+    }
+
+    fn qp(&mut self, id: ConnId) -> Result<Qp, Error> {
+        self.conn(id).and_then(|conn| conn.qp).ok_or_else(gone)
+    }
+
+    pub(super) fn free(&mut self, tags: Tags) {
+        for tag in tags {
+            // Fails only for a tag that is not registered, and then there is nothing to free.
+            let _ = self.endpoint.deregister(tag);
+        }
+    }
+
+    /// Polls the endpoint and sorts what it says.
+    fn advance(&mut self, now: Instant) -> Result<(), Error> {
+        self.last_poll = Some(now);
+        self.posted = false;
+        let mut events = std::mem::take(&mut self.events);
+        let polled = self.endpoint.poll(now, &mut events);
+        for event in events.drain(..) {
+            self.sort(event);
+        }
+        self.events = events;
+        polled.map_err(|e| Error::from_io(Stage::Transfer, "cannot ask which sockets are ready", e))
+    }
+
+    /// Registers the pieces of a request for as long as it is outstanding.
+    ///
+    /// # Safety
+    /// As for the posting call that names them.
+    unsafe fn name(
+        &mut self,
+        qp: Qp,
+        sges: &[Sge],
+        access: Access,
+    ) -> Result<(Tags, SmallVec<[SoftSge; 4]>), Error> {
+        let (mut tags, mut named) = (Tags::new(), SmallVec::new());
+        for sge in sges {
+            let start = std::ptr::with_exposed_provenance_mut::<u8>(sge.address as usize);
+            let start = NonNull::new(start).unwrap_or(NonNull::dangling());
+            let options = RegionOptions::new(access).only(qp);
+            // SAFETY: the caller keeps the bytes until the request has completed or the connection is destroyed; either
+            // deregisters before the caller hears of it. Connections hold no slices across calls.
+            match unsafe { self.endpoint.register_raw(start, sge.length as usize, options) } {
+                Ok(region) => {
+                    tags.push(region.stag);
+                    named.push(region.sge(0, sge.length));
+                }
+                Err(error) => {
+                    self.free(tags);
+                    return Err(Error::new(Stage::Memory, ErrorKind::Resources, error.to_string()));
+                }
+            }
+        }
+        Ok((tags, named))
+    }
+}
+
+impl Keys for SoftIwarpVerbs {
+    fn local_key(&mut self, _: ConnId, _: &Region) -> Option<u32> {
+        // All memory of the process will do.
+        Some(0)
+    }
+
+    unsafe fn expose(
+        &mut self,
+        conn: ConnId,
+        _: &Region,
+        start: *mut u8,
+        len: u32,
+        access: RemoteAccess,
+    ) -> Result<RemoteKey, Error> {
+        let qp = self.qp(conn)?;
+        let access = match access {
+            RemoteAccess::Read => Access::REMOTE_READ,
+            RemoteAccess::Write => Access::REMOTE_WRITE,
+        };
+        let start = NonNull::new(start).ok_or_else(gone)?;
+        let options = RegionOptions::new(access | Access::REMOTE_INVALIDATE).only(qp);
+        // SAFETY: the caller keeps the bytes untouched until `withdraw` or the connection's destruction, which deregister.
+        let region = unsafe { self.endpoint.register_raw(start, len as usize, options) }
+            .map_err(|error| Error::new(Stage::Memory, ErrorKind::Resources, error.to_string()))?;
+        if let Some(conn) = self.conn(conn) {
+            conn.exposed.push(region.stag);
+        }
+        Ok(RemoteKey { address: region.base, key: region.stag.value(), invalidate: true })
+    }
+
+    fn withdraw(&mut self, conn: ConnId, key: u32) {
+        let tag = STag::new(key);
+        let Some(conn) = self.conn(conn) else { return };
+        if let Some(place) = conn.exposed.iter().position(|&exposed| exposed == tag) {
+            conn.exposed.swap_remove(place);
+            let _ = self.endpoint.deregister(tag);
+        }
+    }
+}
+
+impl Verbs for SoftIwarpVerbs {
+    fn memory(&self) -> Arc<dyn Memory> {
+        Arc::new(Pages)
+    }
+
+    fn wait_handle(&self) -> BorrowedFd<'_> {
+        self.endpoint.wait_handle()
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        if self.posted || !self.news.is_empty() || !self.completions.is_empty() {
+            return self.last_poll;
+        }
+        self.endpoint.next_timeout()
+    }
+
+    fn listen(&mut self, address: SocketAddr) -> Result<(ListenId, SocketAddr), Error> {
+        let (listener, bound) =
+            self.endpoint.listen(address).map_err(|error| at(Stage::Listen, "listen at", address, error))?;
+        self.listeners.push(Some(listener));
+        Ok((ListenId(self.listeners.len() as u32 - 1), bound))
+    }
+
+    fn unlisten(&mut self, listener: ListenId) {
+        // Its number is not given again: connections that came by it still carry it.
+        if let Some(listener) = self.listeners.get_mut(listener.0 as usize).and_then(Option::take) {
+            self.endpoint.unlisten(listener);
+        }
+    }
+
+    fn connect(&mut self, to: SocketAddr, from: Option<SocketAddr>, _: Duration) -> Result<ConnId, Error> {
+        // There is but one device and TCP finds the route: resolved as soon as asked.
+        let conn = self.add(Conn::new(to, from));
+        self.news.push(CmEvent::Resolved { conn });
+        Ok(conn)
+    }
+
+    fn device(&self, _: ConnId) -> Option<&Device> {
+        Some(&self.device)
+    }
+
+    fn addresses(&self, id: ConnId) -> Option<(SocketAddr, SocketAddr)> {
+        let (generation, conn) = self.conns.get(id.slot as usize)?;
+        let conn = conn.as_ref().filter(|_| *generation == id.generation)?;
+        Some((conn.local?, conn.peer))
+    }
+
+    fn create_qp(&mut self, id: ConnId, caps: &QpCaps) -> Result<QpCaps, Error> {
+        let config = QpConfig {
+            send_depth: caps.send_wr,
+            receive_depth: caps.recv_wr,
+            max_sge: caps.send_sge.max(caps.recv_sge).clamp(1, 16) as u8,
+            max_inline: caps.inline.min(u16::MAX.into()) as u16,
+        };
+        let qp = self.endpoint.create_qp(&config);
+        let Some(conn) = self.conn(id) else {
+            self.endpoint.destroy_qp(qp);
+            return Err(gone());
+        };
+        conn.qp = Some(qp);
+        if self.by_qp.len() <= qp.slot() {
+            self.by_qp.resize(qp.slot() + 1, None);
+        }
+        self.by_qp[qp.slot()] = Some(id);
+        Ok(*caps)
+    }
+
+    fn request(&mut self, id: ConnId, params: &ConnParams<'_>) -> Result<(), Error> {
+        let qp = self.qp(id)?;
+        let Some(&mut Conn { peer, local, .. }) = self.conn(id) else { return Err(gone()) };
+        let config = ConnectionConfig {
+            ird: params.depths.responder.into(),
+            ord: params.depths.initiator.into(),
+            ..self.config
+        };
+        self.posted = true;
+        self.endpoint.connect(qp, peer, local, &config, params.private_data).map_err(|error| match error {
+            nvmf_soft_iwarp::CallError::Io(error) => at(Stage::Connect, "connect to", peer, error),
+            other => Error::new(Stage::Connect, ErrorKind::Io, format!("cannot connect to {peer}: {other}")),
+        })
+    }
+
+    fn accept(&mut self, id: ConnId, params: &ConnParams<'_>) -> Result<(), Error> {
+        let qp = self.qp(id)?;
+        let request = self.conn(id).and_then(|conn| conn.request.take()).ok_or_else(gone)?;
+        let config = ConnectionConfig {
+            ird: params.depths.responder.into(),
+            ord: params.depths.initiator.into(),
+            ..self.config
+        };
+        self.posted = true;
+        self.endpoint.accept(request, qp, &config, params.private_data).map_err(|error| {
+            // A request that cannot be accepted can still be rejected.
+            if let Some(conn) = self.conn(id) {
+                conn.request = Some(request);
+            }
+            Error::new(Stage::Negotiate, ErrorKind::Incompatible, error.to_string())
+        })
+    }
+
+    fn reject(&mut self, id: ConnId, private_data: &[u8]) -> Result<(), Error> {
+        let request = self.conn(id).and_then(|conn| conn.request.take()).ok_or_else(gone)?;
+        self.posted = true;
+        self.endpoint
+            .reject(request, private_data)
+            .map_err(|error| Error::new(Stage::Negotiate, ErrorKind::Reset, error.to_string()))
+    }
+
+    fn disconnect(&mut self, id: ConnId) {
+        if let Ok(qp) = self.qp(id) {
+            self.posted = true;
+            self.endpoint.disconnect(qp);
+        }
+    }
+
+    fn destroy(&mut self, id: ConnId) {
+        let Some((generation, place)) = self.conns.get_mut(id.slot as usize) else { return };
+        if *generation != id.generation {
+            return;
+        }
+        let Some(conn) = place.take() else { return };
+        self.posted = true;
+        if let Some(request) = conn.request {
+            // Neither accepted nor rejected: the peer hears at least that.
+            let _ = self.endpoint.reject(request, &[]);
+        }
+        if let Some(qp) = conn.qp {
+            self.endpoint.destroy_qp(qp);
+            self.by_qp[qp.slot()] = None;
+        }
+        for (_, tags) in conn.sends.into_iter().chain(conn.receives) {
+            self.free(tags);
+        }
+        self.free(conn.exposed.into_iter().collect());
+        self.completions.retain(|completion| completion.conn != id);
+        self.news.retain(|event| event.conn() != id);
+    }
+
+    unsafe fn post_recv(&mut self, id: ConnId, requests: &[RecvRequest]) -> Result<(), Error> {
+        let qp = self.qp(id)?;
+        for request in requests {
+            // SAFETY: the caller's promise is the same.
+            let (tags, scatter) = unsafe { self.name(qp, &request.sges, Access::LOCAL_WRITE) }?;
+            let receive = ReceiveRequest { id: request.id, scatter: &scatter };
+            match self.endpoint.post_receive(qp, &receive) {
+                Ok(()) => {
+                    if let Some(conn) = self.conn(id) {
+                        conn.receives.push_back((request.id, tags));
+                    }
+                }
+                Err(error) => {
+                    self.free(tags);
+                    return Err(refused(&error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    unsafe fn post_send(&mut self, id: ConnId, requests: &[SendRequest]) -> Result<(), Error> {
+        let qp = self.qp(id)?;
+        self.posted = true;
+        for request in requests {
+            let remote =
+                |remote: crate::verbs::Remote| SoftRemote { stag: STag::new(remote.key), to: remote.address };
+            let (operation, access) = match request.op {
+                SendOp::Send => (SoftOp::SEND, Access::empty()),
+                SendOp::SendInvalidate { key } => {
+                    (SoftOp::Send { invalidate: Some(STag::new(key)), solicited: false }, Access::empty())
+                }
+                SendOp::Write(at) => (SoftOp::Write { remote: remote(at) }, Access::empty()),
+                // On iWARP the peer names the sink: exactly the bytes of this READ, on this connection, until it has ended.
+                SendOp::Read(at) => {
+                    (SoftOp::Read { remote: remote(at) }, Access::LOCAL_WRITE | Access::REMOTE_WRITE)
+                }
+            };
+            let inline = match request.sges.as_slice() {
+                [sge] if request.inline => {
+                    let start = std::ptr::with_exposed_provenance::<u8>(sge.address as usize);
+                    // SAFETY: the caller says that the bytes are valid at the call.
+                    Some(unsafe { std::slice::from_raw_parts(start, sge.length as usize) })
+                }
+                _ => None,
+            };
+            let (tags, gather) = match inline {
+                Some(_) => (Tags::new(), SmallVec::new()),
+                // SAFETY: the caller's promise is the same.
+                None => unsafe { self.name(qp, &request.sges, access) }?,
+            };
+            let payload = inline.map_or(Payload::Gather(&gather), Payload::Inline);
+            let send =
+                SoftSend { signaled: request.signaled, ..SoftSend::new(request.id, operation, payload) };
+            match self.endpoint.post_send(qp, &send) {
+                Ok(()) => {
+                    if let Some(conn) = self.conn(id) {
+                        conn.sends.push_back((request.id, tags));
+                    }
+                }
+                Err(error) => {
+                    self.free(tags);
+                    return Err(refused(&error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn progress(&mut self, now: Instant, events: &mut Vec<CmEvent>) -> Result<(), Error> {
+        let moved = self.advance(now);
+        events.append(&mut self.news);
+        moved
+    }
+
+    fn flush(&mut self, now: Instant) -> Result<(), Error> {
+        if self.posted { self.advance(now) } else { Ok(()) }
+    }
+
+    fn poll_cq(&mut self, into: &mut [Completion]) -> Result<usize, Error> {
+        let count = self.completions.len().min(into.len());
+        for (place, completion) in into.iter_mut().zip(self.completions.drain(..count)) {
+            *place = completion;
+        }
+        Ok(count)
+    }
+
+    fn arm(&mut self) -> Result<bool, Error> {
+        Ok(self.posted || !self.news.is_empty() || !self.completions.is_empty() || self.endpoint.has_work())
+    }
+}
