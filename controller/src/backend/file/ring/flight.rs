@@ -35,7 +35,7 @@ pub(super) struct Flights {
 
 enum System {
     #[cfg(target_os = "linux")]
-    Uring(uring::Uring),
+    Uring(Box<uring::Uring>),
     /// Carries calls out on the simulated disk of tests when asked what has ended.
     #[cfg(test)]
     Simulated(VecDeque<u32>),
@@ -63,7 +63,7 @@ impl Flights {
             Way::Simulated(_) => System::Simulated(VecDeque::new()),
             #[cfg(target_os = "linux")]
             Way::File(_) => {
-                System::Uring(uring::Uring::new(QUEUE, SLOTS as u32 * 2).map_err(uring::explain)?)
+                System::Uring(Box::new(uring::Uring::new(QUEUE, SLOTS as u32 * 2).map_err(uring::explain)?))
             }
             _ => return Err("not a file of the system".into()),
         };
@@ -214,7 +214,7 @@ impl Flights {
             && self.queued.len() < SLOTS - self.free.len()
         {
             use rustix::event::{PollFd, PollFlags, poll};
-            let waited = poll(&mut [PollFd::new(uring, PollFlags::IN)], None);
+            let waited = poll(&mut [PollFd::from_borrowed_fd(uring.as_fd(), PollFlags::IN)], None);
             return matches!(waited, Ok(_) | Err(Errno::INTR));
         }
         true
