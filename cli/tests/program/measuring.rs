@@ -20,7 +20,7 @@ fn a_benchmark_reports_whole_numbers() {
         assert!((number("iops") * number("seconds") - number("ios")).abs() < 1.0, "{report}");
         assert_eq!(report["data_digest"], true);
         let latency = &report["latency_us"];
-        let order = ["min", "p50", "p90", "p99", "p99.9", "max"].map(|key| latency[key].as_f64().unwrap());
+        let order = ["min", "p50", "p90", "p99", "p99.9", "p99.99", "max"].map(|key| latency[key].as_f64().unwrap());
         assert!(order.is_sorted() && order[0] > 0.0, "{report}");
         assert_eq!(report["reads"].is_object(), pattern != "write");
         assert_eq!(report["writes"].is_object(), pattern != "randread");
@@ -38,7 +38,51 @@ fn a_benchmark_brings_its_own_controller() {
     let report = nvmf(&["bench", "--ram", "8M", "--seconds", "0.3", "--json", "--spin"]).ok().json();
     assert_eq!(report["own_controller"], true);
     assert!(report["iops"].as_f64().unwrap() > 0.0);
-    let ran = nvmf(&["bench", "--block-size", "1000"]);
+    assert!(report["target_cpu_us_per_io"].as_f64().unwrap() > 0.0, "{report}");
+    let ran = nvmf(&["bench", "--block-size", "1000", "--ram", "8M"]);
+    assert_eq!(ran.code(), 2, "{}", ran.stderr);
+    let ran = nvmf(&["bench", "--cpu", "4000", "--json"]);
+    assert_eq!(ran.code(), 2, "{}", ran.stderr);
+    let message = ran.error()["message"].as_str().unwrap().to_owned();
+    assert!(message.starts_with("--cpu 4000: this process may run on processors "), "{message}");
+}
+
+#[test]
+fn a_floor_is_measured_in_turns() {
+    for arguments in [&["--pattern", "rw:70", "--data-digest"][..], &["--queue-depth", "1", "--poll", "block"][..]] {
+        let common = ["bench", "--floor", "--ram", "8M", "--seconds", "0.1", "--repeats", "2", "--json"];
+        let report = nvmf(&[&common, arguments].concat()).ok().json();
+        let number = |pointer: &str| {
+            report.pointer(pointer).and_then(|v| v.as_f64()).unwrap_or_else(|| panic!("{pointer}: {report}"))
+        };
+        for of in ["/spread", "/floor/spread", "/ratio"] {
+            for figure in ["iops", "host_cpu_us_per_io", "target_cpu_us_per_io", "latency_us_p50"] {
+                let [min, median, max] = ["min", "median", "max"].map(|at| number(&format!("{of}/{figure}/{at}")));
+                assert!(0.0 < min && min <= median && median <= max, "{of}/{figure}: {report}");
+            }
+        }
+        assert_eq!((number("/repeats"), number("/errors")), (2.0, 0.0));
+        assert_eq!(number("/floor/exchange/block_size"), 4096.0);
+        assert_eq!(report["floor"]["exchange"]["data_digest"], report["data_digest"]);
+        assert!(number("/noise/load_average/0") >= 0.0 && report["machine"]["processor"].is_string());
+    }
+}
+
+#[test]
+fn a_sweep_has_every_point_and_a_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("sweep.html");
+    let mut arguments = vec!["bench", "--sweep", "--ram", "8M", "--seconds", "0.05", "--warm-up", "0", "--repeats", "1"];
+    arguments.extend(["--depths", "1,4", "--sizes", "512,64k", "--patterns", "randread", "--html", page.to_str().unwrap()]);
+    let results = nvmf(&[&arguments[..], &["--json"]].concat()).ok().json();
+    let points = results["points"].as_array().unwrap();
+    assert_eq!(points.len(), 8, "{results}");
+    assert!(points.iter().all(|point| point["iops"].as_f64().unwrap() > 0.0), "{results}");
+    assert_eq!(points.iter().filter(|point| point["data_digest"] == true).count(), 4);
+    let page = std::fs::read_to_string(page).unwrap();
+    assert_eq!(page.matches("</svg>").count(), 4);
+    assert!(page.ends_with("</html>\n"));
+    let ran = nvmf(&["bench", "--sweep", "--block-size", "4k"]);
     assert_eq!(ran.code(), 2, "{}", ran.stderr);
 }
 
