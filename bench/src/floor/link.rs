@@ -23,6 +23,8 @@ const BOUNCE: usize = 256 << 10;
 const DIRECT: usize = 16 << 10;
 /// What is received besides such a payload: headers and no more, for what else comes would have to be copied.
 const BESIDE: usize = 512;
+/// System calls in one go, so that what has been answered is sent at last.
+const RECEIVES: usize = 8;
 /// Entries of one vector (IOV_MAX).
 const ENTRIES: usize = 1024;
 
@@ -110,53 +112,83 @@ impl Link {
         }
     }
 
-    /// Takes in what one system call brings; blocks for it unless `flags` say otherwise.
+    /// Takes in what is there; blocks for it unless `flags` say otherwise. More than one system call only while one brings all
+    /// it has room for.
     #[inline]
     pub(super) fn receive(
         &mut self,
         memory: &mut [u8],
         end: &mut impl End,
-        flags: RecvFlags,
+        mut flags: RecvFlags,
     ) -> io::Result<Arrived> {
-        let inbox = &mut self.inbox;
-        let direct = if inbox.left >= DIRECT { inbox.left } else { 0 };
-        let received = if direct > 0 {
-            let place = inbox.landing.at + inbox.landing.len - inbox.left;
-            let place = memory.get_mut(place..place + direct).ok_or_else(|| strange("no such place"))?;
-            let beside = inbox.bounce.get_mut(..BESIDE).unwrap_or_default();
-            let mut vector = [IoSliceMut::new(place), IoSliceMut::new(beside)];
-            recvmsg(&self.socket, &mut vector, &mut RecvAncillaryBuffer::default(), flags)
-                .map(|got| got.bytes)
-        } else {
-            let room = inbox.bounce.get_mut(inbox.have..).unwrap_or_default();
-            recv(&self.socket, room, flags).map(|(received, _)| received)
-        };
-        match received {
-            Ok(0) => Ok(Arrived::End),
-            Ok(received) => {
-                inbox.received += received as u64;
-                inbox.receives += 1;
-                inbox.take(received, direct, memory, end, &mut self.out)?;
-                Ok(Arrived::Bytes)
+        let mut arrived = Arrived::Nothing;
+        for _ in 0..RECEIVES {
+            // A large payload is worth an answer of its own: waiting for the next would leave the peer idle.
+            let large = self.inbox.direct() > 0;
+            let (received, room) = self.inbox.receive(&self.socket, memory, flags);
+            match received {
+                Ok(0) => return Ok(Arrived::End),
+                Ok(received) => {
+                    arrived = Arrived::Bytes;
+                    self.inbox.take(received, memory, end, &mut self.out)?;
+                    if received < room || large {
+                        break;
+                    }
+                }
+                Err(Errno::AGAIN | Errno::INTR) => break,
+                Err(error) => return Err(error.into()),
             }
-            Err(Errno::AGAIN | Errno::INTR) => Ok(Arrived::Nothing),
-            Err(error) => Err(error.into()),
+            flags |= RecvFlags::DONTWAIT;
         }
+        Ok(arrived)
     }
 }
 
 impl Inbox {
-    /// Goes through what has arrived, of which up to `direct` bytes are in their place already.
+    /// Bytes of the payload that is due which are received straight into their place.
+    #[inline]
+    fn direct(&self) -> usize {
+        if self.left >= DIRECT { self.left } else { 0 }
+    }
+
+    /// One system call; answers what it brought and what it had room for.
+    #[inline]
+    fn receive(
+        &mut self,
+        socket: &TcpStream,
+        memory: &mut [u8],
+        flags: RecvFlags,
+    ) -> (Result<usize, Errno>, usize) {
+        let direct = self.direct();
+        let place = self.landing.at + self.landing.len - self.left;
+        match memory.get_mut(place..place + direct).filter(|_| direct > 0) {
+            Some(place) => {
+                let beside = self.bounce.get_mut(..BESIDE).unwrap_or_default();
+                let room = direct + beside.len();
+                let mut vector = [IoSliceMut::new(place), IoSliceMut::new(beside)];
+                let got = recvmsg(socket, &mut vector, &mut RecvAncillaryBuffer::default(), flags);
+                (got.map(|got| got.bytes), room)
+            }
+            None => {
+                let room = self.bounce.get_mut(self.have..).unwrap_or_default();
+                let len = room.len();
+                (recv(socket, room, flags).map(|(received, _)| received), len)
+            }
+        }
+    }
+
+    /// Goes through what has arrived.
     #[inline]
     fn take(
         &mut self,
         received: usize,
-        direct: usize,
         memory: &mut [u8],
         end: &mut impl End,
         out: &mut Outbox,
     ) -> io::Result<()> {
-        let placed = received.min(direct);
+        self.received += received as u64;
+        self.receives += 1;
+        let placed = received.min(self.direct());
         let filled = self.have + received - placed;
         let mut at = 0;
         self.left -= placed;
@@ -193,6 +225,9 @@ impl Inbox {
             }
             let header = rest.get(..len).filter(|header| header.len() >= super::HEADER_LEN);
             self.landing = end.header(header.ok_or_else(|| strange("a short header"))?, out)?;
+            if memory.len() < self.landing.at + self.landing.len {
+                return Err(strange("no such place"));
+            }
             self.left = self.landing.len;
             self.skip = if self.left > 0 { self.data_digest } else { 0 };
             at += len + self.header_digest;
