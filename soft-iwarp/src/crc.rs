@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn pieces_and_copies_give_what_the_whole_gives() {
         assert_eq!(crc32c(b"123456789").to_le_bytes(), [0x83, 0x92, 0x06, 0xe3]);
-        let bytes: Vec<u8> = (0..40_000_u32).map(|i| (i * 31 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..40_000_u32).map(|i| ((i * 31) >> 3) as u8).collect();
         for cut in [0, 1, 3, 4, 63, 64, 511, 8191, 8192, 8193, 39_999, 40_000] {
             let mut copy = vec![0; bytes.len()];
             let mut crc = Crc32c::new();

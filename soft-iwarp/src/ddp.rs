@@ -90,7 +90,7 @@ impl Header {
     }
 
     /// The length of the header.
-    pub const fn len(&self) -> usize {
+    pub const fn size(&self) -> usize {
         match self.place {
             Place::Tagged { .. } => TAGGED_LEN,
             Place::Untagged { .. } => UNTAGGED_LEN,
@@ -114,6 +114,6 @@ impl Header {
                 }
             }
         }
-        self.len()
+        self.size()
     }
 }

@@ -57,7 +57,9 @@ fn checks_in_order() {
     assert_eq!(check(base, 1000, Access::REMOTE_READ, QP), Ok(0..1000));
     assert_eq!(check(base + 999, 1, Access::REMOTE_READ, QP), Ok(999..1000));
     assert_eq!(check(base + 1000, 0, Access::REMOTE_READ, QP), Ok(1000..1000));
-    for (to, len) in [(base - 1, 1), (base - 1, 1001), (base, 1001), (base + 1000, 1), (0, 1), (base, u32::MAX)] {
+    for (to, len) in
+        [(base - 1, 1), (base - 1, 1001), (base, 1001), (base + 1000, 1), (0, 1), (base, u32::MAX)]
+    {
         assert_eq!(check(to, len, Access::REMOTE_READ, QP), Err(AccessError::Bounds));
     }
     assert_eq!(check(u64::MAX, 1, Access::REMOTE_READ, QP), Err(AccessError::Wrap));

@@ -26,6 +26,7 @@ pub const fn total(len: u16) -> usize {
 /// The longest ULPDU whose FPDU fits one TCP segment of `emss` bytes.
 // spec: IW-FPD-06, IW-FPD-07
 pub fn mulpdu(emss: u32, markers: bool) -> u16 {
+    // spec: IW-MRK-07
     let markers = if markers { 4 * emss.div_ceil(512) } else { 0 };
     let room = emss.saturating_sub(6 + markers + emss % 4);
     // Segments too short for 128 bytes would leave little or nothing beside the headers: such an FPDU spans segments.

@@ -11,10 +11,7 @@ use crate::crc32c;
 
 fn unhex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-    digits
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect()
+    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
 fn frame(bytes: &[u8], kind: FrameKind) -> Frame<'_> {
@@ -29,13 +26,8 @@ fn encoded(frame: &Frame<'_>) -> Vec<u8> {
     bytes
 }
 
-const OFFER: Offer = Offer {
-    ird: 32,
-    ord: 16,
-    crc: CrcPolicy::Required,
-    rtr: RtrKinds::empty(),
-    revision: Revision::Two,
-};
+const OFFER: Offer =
+    Offer { ird: 32, ord: 16, crc: CrcPolicy::Required, rtr: RtrKinds::empty(), revision: Revision::Two };
 
 // test: IW-MPA-02, IW-MPA-05, IW-ENH-02
 #[test]
@@ -215,7 +207,7 @@ fn a_reply_with_other_kinds() {
 }
 
 proptest! {
-    // test: IW-MPA-11, IW-MRK-02, IW-ENH-07, IW-ENH-08
+    // test: IW-MPA-11, IW-MRK-02, IW-ENH-03, IW-ENH-07, IW-ENH-08
     #[test]
     fn both_ends_agree(
         depths in any::<[u16; 4]>(), crc in any::<[bool; 2]>(), markers in any::<[bool; 2]>(), unknown in any::<[bool; 2]>(),
@@ -300,7 +292,10 @@ fn fpdus_fit_segments() {
     assert_eq!(mulpdu(1448, false), 1442);
     assert_eq!(mulpdu(1460, false), 1454);
     assert_eq!(mulpdu(65_483, false), 64_768);
-    assert_eq!((mulpdu(0, false), mulpdu(100, false), mulpdu(0, true), mulpdu(140, true)), (128, 128, 128, 130));
+    assert_eq!(
+        (mulpdu(0, false), mulpdu(100, false), mulpdu(0, true), mulpdu(140, true)),
+        (128, 128, 128, 130)
+    );
     for emss in 200..66_000 {
         let plain = u32::from(mulpdu(emss, false));
         assert!(total(plain as u16) <= emss as usize && (128..=64_768).contains(&plain));

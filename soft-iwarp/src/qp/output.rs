@@ -266,6 +266,7 @@ impl Output {
     }
 
     /// Lists what one system call should send, and returns how many bytes that is.
+    // spec: IW-MEM-07
     pub(super) fn gather<'a>(
         &'a self,
         domain: &'a Domain,

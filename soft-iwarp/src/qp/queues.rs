@@ -75,6 +75,7 @@ fn total(list: &[Sge]) -> Result<u32, PostError> {
 }
 
 impl SendRing {
+    // spec: IW-QP-06
     pub(super) fn new(config: &QpConfig) -> Self {
         let (depth, max_sge) = sizes(config.send_depth, config.max_sge);
         let max_inline = usize::from(config.max_inline);
@@ -270,7 +271,7 @@ pub(super) fn locate(list: &[Sge], offset: u32) -> Option<Sge> {
     for sge in list {
         if skip < sge.len {
             // Beyond all offsets nothing is accessible, so a sum that wraps must not become a small one.
-            let to = sge.to.checked_add(skip.into()).unwrap_or(u64::MAX);
+            let to = sge.to.saturating_add(skip.into());
             return Some(Sge { to, len: sge.len - skip, ..*sge });
         }
         skip -= sge.len;

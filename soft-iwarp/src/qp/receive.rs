@@ -65,7 +65,7 @@ pub(super) struct Segment {
 impl Segment {
     /// What a Terminate message repeats of it.
     fn offender(&self, read: Option<[u8; ReadRequest::LEN]>) -> Offender {
-        Offender::new(&self.raw[..self.header.len()], self.ulpdu, read)
+        Offender::new(&self.raw[..self.header.size()], self.ulpdu, read)
     }
 }
 
@@ -272,7 +272,7 @@ impl QueuePair {
     }
 
     /// The beginning of an FPDU.
-    // spec: IW-FPD-01, IW-FPD-08, IW-FPD-09
+    // spec: IW-FPD-01, IW-FPD-08, IW-FPD-09, IW-FPD-11
     #[inline]
     fn begin<'b>(
         &mut self,

@@ -189,6 +189,7 @@ impl QueuePair {
                 self.advance(number, state);
                 Ok(())
             }
+            // spec: IW-QP-05
             Err(status) => {
                 self.advance(number, State::Done(status));
                 Err(Violation::Local.into())
@@ -215,7 +216,7 @@ impl QueuePair {
     ) -> Result<Option<State>, Status> {
         let mut header = Header { last: false, rdmap: opcode.control(), place };
         // Not more than a u16, and at least 110: the shortest ULPDU limit is 128.
-        let room = u32::from(self.mulpdu()) - header.len() as u32;
+        let room = u32::from(self.mulpdu()) - header.size() as u32;
         let len = room.min(entry.len - offset);
         let end = offset + len;
         header.last = end == entry.len;
@@ -274,7 +275,7 @@ impl QueuePair {
             rdmap: Opcode::ReadResponse.control(),
             place: Place::Tagged { stag: request.sink.stag, to },
         };
-        let room = u32::from(self.mulpdu()) - header.len() as u32;
+        let room = u32::from(self.mulpdu()) - header.size() as u32;
         let len = room.min(request.len - offset);
         let end = offset + len;
         header.last = end == request.len;

@@ -62,8 +62,13 @@ impl ErrorCode {
             (2, 0, 0x05) => "MPA: local catastrophic error",
             (2, 0, 0x06) => "MPA: insufficient IRD",
             (2, 0, 0x07) => "MPA: no matching RTR option",
-            _ => "unknown error",
+            _ => UNKNOWN,
         }
+    }
+
+    /// Whether the documents have such an error.
+    pub fn is_known(self) -> bool {
+        self.name() != UNKNOWN
     }
 }
 
@@ -78,6 +83,8 @@ impl fmt::Display for ErrorCode {
         write!(f, "{} ({:x},{:x},{:02x})", self.name(), self.layer, self.kind, self.code)
     }
 }
+
+const UNKNOWN: &str = "unknown error";
 
 /// The longest header of DDP, and that of a Read Request behind it.
 const DDP_MAX: usize = ddp::UNTAGGED_LEN;
@@ -182,11 +189,13 @@ impl Terminate {
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let (&[first, code, flags, _], rest) = bytes.split_first_chunk::<4>()?;
         // The RFC keeps the lower five bits of the third byte zero, siw the upper five. Without headers the first byte has to
-        // tell: only some errors come without. (0,2,06) of siw then reads as (2,0,06): both are possible.
-        let bare = |first: u8| headerless(ErrorCode::new(first >> 4, first & 0x0F, code));
-        let layout = if flags & 0x07 != 0 && flags & 0xE0 == 0 {
-            Layout::Siw
-        } else if flags == 0 && !bare(first) && bare(first.rotate_left(4)) {
+        // tell: only some errors come without, and not all pairs of numbers are errors. (0,2,06) of siw then still reads as
+        // (2,0,06): both are possible.
+        let read = |first: u8| ErrorCode::new(first >> 4, first & 0x0F, code);
+        let (rfc, siw) = (read(first), read(first.rotate_left(4)));
+        let layout = if flags & 0x07 != 0 && flags & 0xE0 == 0
+            || flags == 0 && !headerless(rfc) && (headerless(siw) || !rfc.is_known() && siw.is_known())
+        {
             Layout::Siw
         } else {
             Layout::Rfc

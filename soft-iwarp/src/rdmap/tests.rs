@@ -7,16 +7,13 @@ use crate::ddp::{self, Header, Place, WrongVersion};
 
 fn unhex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-    digits
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect()
+    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
 fn parse(bytes: &[u8]) -> Header {
     let (header, len) = Header::parse(bytes).unwrap().unwrap();
     let mut again = [0; ddp::UNTAGGED_LEN];
-    assert_eq!((header.encode(&mut again), header.len()), (len, len));
+    assert_eq!((header.encode(&mut again), header.size()), (len, len));
     assert_eq!(again[..len], bytes[..len]);
     header
 }
@@ -24,7 +21,8 @@ fn parse(bytes: &[u8]) -> Header {
 // test: IW-DDP-01, IW-DDP-02, IW-DDP-03, IW-DDP-04, IW-RDM-01, IW-RDM-02
 #[test]
 fn golden_headers() {
-    let tagged = |last, rdmap, stag, to| Header { last, rdmap, place: Place::Tagged { stag: STag::new(stag), to } };
+    let tagged =
+        |last, rdmap, stag, to| Header { last, rdmap, place: Place::Tagged { stag: STag::new(stag), to } };
     let untagged = |last, rdmap, ulp, queue, msn, offset| Header {
         last,
         rdmap,
@@ -34,7 +32,11 @@ fn golden_headers() {
         ("c140 0055aa00 0000000000020000", tagged(true, 0x40, 0x0055_aa00, 0x20000), Opcode::Write),
         ("8140 00000001 ffffffffffffffff", tagged(false, 0x40, 1, u64::MAX), Opcode::Write),
         ("4141 00000000 00000001 00000001 00000000", untagged(true, 0x41, 0, 1, 1, 0), Opcode::ReadRequest),
-        ("c142 8bb88e01 ff27672283505000", tagged(true, 0x42, 0x8bb8_8e01, 0xff27_6722_8350_5000), Opcode::ReadResponse),
+        (
+            "c142 8bb88e01 ff27672283505000",
+            tagged(true, 0x42, 0x8bb8_8e01, 0xff27_6722_8350_5000),
+            Opcode::ReadResponse,
+        ),
         (
             "4143 00000000 00000000 00000001 00000000",
             untagged(true, 0x43, 0, 0, 1, 0),
@@ -142,6 +144,7 @@ fn both_layouts_are_read() {
         ("02 03 00 00", (2, 0, 3), "20 03 00 00"),
         ("02 06 00 00", (2, 0, 6), "20 06 00 00"),
         ("20 05 03 00", (0, 2, 5), "02 05 c0 00"),
+        ("21 06 00 00", (1, 2, 6), "12 06 c0 00"),
     ] {
         let code = ErrorCode::new(siw.0, siw.1, siw.2);
         let parsed = Terminate::parse(&unhex(first)).unwrap();

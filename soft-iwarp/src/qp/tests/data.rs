@@ -26,14 +26,21 @@ fn every_operation_moves_every_length() {
 
             // In three pieces each.
             let cut = len32 / 3;
-            let gather = [here.sge(3, cut), here.sge(3 + u64::from(cut), 0), here.sge(3 + u64::from(cut), len32 - cut)];
+            let gather = [
+                here.sge(3, cut),
+                here.sge(3 + u64::from(cut), 0),
+                here.sge(3 + u64::from(cut), len32 - cut),
+            ];
             let scatter = [there.sge(5, len32 / 2), there.sge(5 + u64::from(len32 / 2), len32 - len32 / 2)];
             pair.b.receive(1, &scatter);
             pair.a.post(2, Operation::SEND, &gather);
             pair.run();
             assert_eq!(pair.b.bytes(&there)[5..5 + len], data);
             let [received] = pair.b.completions()[..] else { panic!() };
-            assert_eq!((received.id, received.what, received.status, received.len), (1, Completed::Receive, Status::Success, len32));
+            assert_eq!(
+                (received.id, received.what, received.status, received.len),
+                (1, Completed::Receive, Status::Success, len32)
+            );
             assert_eq!(pair.a.ended(), [(2, Status::Success)]);
 
             pair.b.domain.bytes_mut(there.stag).unwrap().fill(0xEE);
@@ -58,6 +65,25 @@ fn every_operation_moves_every_length() {
     }
 }
 
+/// Both ends learn of a new segment size by being told.
+// test: IW-FPD-05, IW-FPD-10
+#[test]
+fn fpdus_follow_the_segment_size() {
+    let mut pair = Pair::new(3, 1448, &ConnectionConfig::default());
+    let (here, there) = (pair.a.register(20_000, RW), pair.b.register(20_000, RW));
+    for (emss, longest) in [(1448, 1442), (8948, 8942), (536, 530), (65_483, 20_014), (1448, 1442)] {
+        pair.a.qp.set_emss(emss);
+        pair.a.post(1, Operation::Write { remote: there.remote(0) }, &[here.sge(0, 20_000)]);
+        let sent = pair.a.drain();
+        let lens: Vec<usize> =
+            parse(&sent).iter().map(|(header, payload)| header.size() + payload.len()).collect();
+        assert_eq!(lens.iter().max(), Some(&longest));
+        assert_eq!(lens.len(), 20_000_usize.div_ceil(longest - 14));
+        pair.b.input_all(&sent);
+    }
+    assert_eq!(pair.b.qp.life(), Life::Open);
+}
+
 // test: IW-RDM-07, IW-INV-04
 #[test]
 fn solicited_and_invalidating_sends() {
@@ -69,7 +95,10 @@ fn solicited_and_invalidating_sends() {
             pair.a.post(1, Operation::Send { invalidate, solicited }, &[]);
             pair.run();
             let [got] = pair.b.completions()[..] else { panic!() };
-            assert_eq!((got.invalidated, got.solicited, got.status), (invalidate, solicited, Status::Success));
+            assert_eq!(
+                (got.invalidated, got.solicited, got.status),
+                (invalidate, solicited, Status::Success)
+            );
         }
         // The rights are gone, the slot is not.
         assert!(pair.b.domain.check(lent.stag, 0, 1, Access::empty(), pair.b.qp.id()).is_err());
@@ -115,7 +144,8 @@ fn a_fence_waits_for_reads() {
     let expected = pair.b.bytes(&there).to_vec();
     pair.a.post(1, Operation::Read { remote: there.remote(0) }, &[here.sge(0, 5000)]);
     // Overwrites what is being read.
-    let request = SendRequest::new(2, Operation::Write { remote: there.remote(0) }, Payload::Inline(&[0xFF; 64]));
+    let request =
+        SendRequest::new(2, Operation::Write { remote: there.remote(0) }, Payload::Inline(&[0xFF; 64]));
     pair.a.qp.post_send(&request.fenced()).unwrap();
     let first = parse(&pair.a.drain());
     assert_eq!(first.len(), 1, "the WRITE waits");
@@ -150,7 +180,10 @@ fn windows_are_registered_and_invalidated_in_order() {
     pair.b.post(2, Operation::LocalInvalidate { stag: old }, &[]);
     pair.b.post(3, show(new, 500), &[]);
     pair.run();
-    assert_eq!(pair.b.ended(), [(0, Status::Success), (1, Status::Success), (2, Status::Success), (3, Status::Success)]);
+    assert_eq!(
+        pair.b.ended(),
+        [(0, Status::Success), (1, Status::Success), (2, Status::Success), (3, Status::Success)]
+    );
     pair.a.fill(&here, 9);
     let data = pair.a.bytes(&here)[..10].to_vec();
     let remote = Remote { stag: new, to: 1 << 40 };

@@ -189,7 +189,8 @@ fn a_source_that_goes_away() {
     let said = {
         let mut bytes = victim.node.drain();
         // The rest of an FPDU may come first.
-        while Header::parse(bytes.get(2..).unwrap_or_default()).is_none_or(|h| h.is_err() || bytes[3] != 0x47) {
+        while Header::parse(bytes.get(2..).unwrap_or_default()).is_none_or(|h| h.is_err() || bytes[3] != 0x47)
+        {
             bytes.remove(0);
         }
         parse(&bytes)
@@ -215,7 +216,9 @@ fn sends_that_are_not_allowed() {
         refused(|_| fpdu(&untagged(3, queue, 1, 0, true), b"x"), (1, 2, 1), DDP);
     }
     // Opcodes where they do not belong.
-    for (opcode, queue) in [(0, 0), (1, 0), (2, 0), (7, 0), (3, 1), (7, 1), (3, 2), (1, 2), (8, 0), (9, 0), (10, 1), (15, 0)] {
+    for (opcode, queue) in
+        [(0, 0), (1, 0), (2, 0), (7, 0), (3, 1), (7, 1), (3, 2), (1, 2), (8, 0), (9, 0), (10, 1), (15, 0)]
+    {
         refused(|_| fpdu(&untagged(opcode, queue, 1, 0, true), &[0; 28]), (0, 2, 6), DDP);
     }
     for opcode in [1, 3, 4, 5, 6, 7, 8, 11] {
@@ -279,7 +282,7 @@ fn invalidations_that_are_not_allowed() {
     }
 }
 
-// test: IW-FPD-03, IW-FPD-08, IW-TRM-07, IW-DDP-04
+// test: IW-FPD-03, IW-FPD-08, IW-FPD-11, IW-TRM-07, IW-DDP-04
 #[test]
 fn bytes_that_are_no_fpdu() {
     // Any bit, but those of the length field: these move the end of the FPDU.
@@ -304,7 +307,11 @@ fn bytes_that_are_no_fpdu() {
         assert!(inbox[..10].iter().chain(&inbox[23..]).all(|&byte| byte == SENTINEL));
     }
     for len in 0..18 {
-        refused(|_| framed(&[0x41, 0x43, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0][..len.max(2)][..len]), (2, 0, 3), NONE);
+        refused(
+            |_| framed(&[0x41, 0x43, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0][..len.max(2)][..len]),
+            (2, 0, 3),
+            NONE,
+        );
     }
     refused(|_| framed(&[0xC1, 0x40, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]), (2, 0, 3), NONE);
     for version in [0x40, 0x42, 0x43] {
@@ -357,7 +364,11 @@ fn answers_that_do_not_fit() {
         node.drain();
         let stag = STag::new(sink.stag.value() ^ stag);
         node.input_all(&fpdu(&tagged(2, stag, 5_u64.wrapping_add(from), last), &vec![0x11; len]));
-        assert_eq!(terminate(&mut node).code, ErrorCode::new(code.0, code.1, code.2), "{stag:?} {from} {len} {last}");
+        assert_eq!(
+            terminate(&mut node).code,
+            ErrorCode::new(code.0, code.1, code.2),
+            "{stag:?} {from} {len} {last}"
+        );
         assert_eq!(node.ended(), [(1, Status::Flushed)]);
         assert_eq!(node.bytes(&sink), [0; 110]);
     }
@@ -390,7 +401,9 @@ fn a_terminate_of_the_peer() {
         payload.extend([0, 0x2e, 0x41, 0x41, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0]);
         payload.extend([0; 28]);
         node.input_all(&fpdu(&untagged(7, 2, 1, 0, true), &payload));
-        assert!(matches!(node.disconnected(), Disconnect::TerminatedByPeer(t) if t.code == ErrorCode::new(0, 1, 0)));
+        assert!(
+            matches!(node.disconnected(), Disconnect::TerminatedByPeer(t) if t.code == ErrorCode::new(0, 1, 0))
+        );
         assert_eq!(node.ended(), [(1, Status::RemoteAccess), (2, Status::Flushed), (3, Status::Flushed)]);
         assert_eq!((node.drain(), node.qp.life()), (vec![], Life::Draining));
     }

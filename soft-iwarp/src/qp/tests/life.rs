@@ -9,7 +9,8 @@ use crate::{
 };
 
 fn reply(node: &Node, change: impl FnOnce(&mut Frame<'_>)) -> Vec<u8> {
-    let (mut frame, _) = mpa::answer(&offer(&ConnectionConfig::default()), &mpa::request(&node.qp.offer, b""), b"private");
+    let (mut frame, _) =
+        mpa::answer(&offer(&ConnectionConfig::default()), &mpa::request(&node.qp.offer, b""), b"private");
     change(&mut frame);
     let mut bytes = Vec::new();
     frame.encode(&mut bytes).unwrap();
@@ -81,7 +82,9 @@ fn a_rejection_hands_over_its_reason() {
     let mut node = asking(&ConnectionConfig::default());
     let bytes = reply(&node, |frame| frame.rejected = true);
     node.input_all(&bytes);
-    assert!(matches!(node.events.last(), Some(Event::Rejected { private_data, .. }) if **private_data == *b"private"));
+    assert!(
+        matches!(node.events.last(), Some(Event::Rejected { private_data, .. }) if **private_data == *b"private")
+    );
     assert_eq!(node.ended(), [(1, Status::Flushed)]);
     assert_eq!((node.qp.life(), node.drain()), (Life::Draining, vec![]));
 }
@@ -197,7 +200,9 @@ fn the_end_of_the_stream() {
     // Before the reply is whole.
     let mut node = asking(&ConnectionConfig::default());
     node.qp.peer_closed(&node.domain, &mut node.events);
-    assert!(matches!(node.events.last(), Some(Event::ConnectFailed { error, .. }) if matches!(**error, ConnectError::Closed)));
+    assert!(
+        matches!(node.events.last(), Some(Event::ConnectFailed { error, .. }) if matches!(**error, ConnectError::Closed))
+    );
 }
 
 // test: IW-END-03

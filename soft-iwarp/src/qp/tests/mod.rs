@@ -121,8 +121,9 @@ impl Node {
     }
 
     pub(super) fn completions(&mut self) -> Vec<Completion> {
-        let (completions, rest) =
-            std::mem::take(&mut self.events).into_iter().partition(|event| matches!(event, Event::Completion(_)));
+        let (completions, rest) = std::mem::take(&mut self.events)
+            .into_iter()
+            .partition(|event| matches!(event, Event::Completion(_)));
         self.events = rest;
         let completions: Vec<Event> = completions;
         completions
@@ -184,8 +185,7 @@ impl Pair {
         let (frame, behind) = Frame::parse(&request, FrameKind::Request).unwrap().unwrap();
         assert!(behind.is_empty());
         b.qp.accept(theirs, &frame, b"answer").unwrap();
-        let mut pair =
-            Self { a, b, to_a: Vec::new(), to_b: Vec::new(), chance: Chance::new(seed), piece: 0 };
+        let mut pair = Self { a, b, to_a: Vec::new(), to_b: Vec::new(), chance: Chance::new(seed), piece: 0 };
         pair.run();
         assert!(pair.a.is_established() && pair.b.is_established());
         pair.a.events.clear();

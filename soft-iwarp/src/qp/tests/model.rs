@@ -8,10 +8,24 @@ const SIZE: usize = 60_000;
 
 #[derive(Clone, Debug)]
 enum Op {
-    Send { from: usize, len: usize },
-    Write { from: usize, to: usize, len: usize },
-    Read { from: usize, to: usize, len: usize },
-    Inline { to: usize, bytes: Vec<u8> },
+    Send {
+        from: usize,
+        len: usize,
+    },
+    Write {
+        from: usize,
+        to: usize,
+        len: usize,
+    },
+    Read {
+        from: usize,
+        to: usize,
+        len: usize,
+    },
+    Inline {
+        to: usize,
+        bytes: Vec<u8>,
+    },
     /// Let some bytes move.
     Steps(u8),
 }
