@@ -408,8 +408,7 @@ impl Engine {
                 let mut depths = conn.depths;
                 let mut private_data = PrivateData::new();
                 if conn.active {
-                    depths.initiator = depths.initiator.min(event.depths.initiator);
-                    depths.responder = depths.responder.min(event.depths.responder);
+                    depths = settled(kind(conn), depths, event.depths);
                     private_data = event.private_data;
                 }
                 events.push(CmEvent::Established { conn: name, private_data, depths });
@@ -658,6 +657,17 @@ fn reject_id(libs: &crate::ffi::Libraries, id: *mut ffi::rdma_cm_id, private_dat
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// What holds of the depths that the active side asked for, given what the manager reports.
+///
+/// Of iWARP, cxgb4 reports them from this side's view, as the connection manager means it, and siw the other way round. What was
+/// asked for is never exceeded, so that where only one reading is possible, it is the right one.
+fn settled(kind: Kind, asked: Depths, told: Depths) -> Depths {
+    let fits = |told: Depths| told.initiator <= asked.initiator && told.responder <= asked.responder;
+    let other = Depths { initiator: told.responder, responder: told.initiator };
+    let told = if kind == Kind::Iwarp && !fits(told) && fits(other) { other } else { told };
+    Depths { initiator: told.initiator.min(asked.initiator), responder: told.responder.min(asked.responder) }
+}
+
 /// The call has a byte for the length.
 fn checked(private_data: &[u8]) -> Result<PrivateData, Error> {
     if private_data.len() > usize::from(u8::MAX) {
@@ -683,6 +693,17 @@ mod tests {
         assert_eq!(checked(&[7; 256]).unwrap_err().kind(), ErrorKind::Incompatible);
         let param = conn_param(&[1, 2, 3], Depths { initiator: 4, responder: 5 });
         assert_eq!((param.private_data_len, param.initiator_depth, param.responder_resources), (3, 4, 5));
+    }
+
+    #[test]
+    fn depths_are_read_as_they_can_be_meant() {
+        let depths = |initiator, responder| Depths { initiator, responder };
+        // A host of NVMe/RDMA: as cxgb4 tells it, and as siw does.
+        assert_eq!(settled(Kind::Iwarp, depths(0, 128), depths(0, 16)), depths(0, 16));
+        assert_eq!(settled(Kind::Iwarp, depths(0, 128), depths(128, 0)), depths(0, 128));
+        assert_eq!(settled(Kind::RoCe, depths(4, 16), depths(8, 16)), depths(4, 16));
+        assert_eq!(settled(Kind::RoCe, depths(0, 16), depths(16, 0)), depths(0, 0));
+        assert_eq!(settled(Kind::Iwarp, depths(4, 4), depths(255, 255)), depths(4, 4));
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub(super) struct Stack {
 #[derive(Default)]
 struct Known {
     contexts: Vec<Arc<Context>>,
-    /// Devices that have gone and are still used.
+    /// Devices that have gone and are still used, or still listed.
     gone: Vec<Arc<Context>>,
     /// The list that keeps `contexts` open.
     current: Option<DeviceList>,
@@ -99,7 +99,7 @@ impl Stack {
         known.contexts = staying;
         let former = std::mem::replace(&mut known.current, list);
         known.older.extend(former);
-        self.settle(&mut known);
+        self.settle(&mut known, &found);
         known.contexts.clone()
     }
 
@@ -111,25 +111,28 @@ impl Stack {
         known.or_else(|| find(&self.contexts()))
     }
 
-    /// Lets go of devices that have gone and that nobody uses any more.
+    /// Lets go of devices that have gone and that nobody uses any more, if there are such.
     pub(super) fn settle_gone(&self) {
-        self.settle(&mut locked(&self.known));
+        let any = {
+            let known = locked(&self.known);
+            !known.gone.is_empty() || known.contexts.iter().any(|context| !context.is_alive())
+        };
+        if any {
+            self.contexts();
+        }
     }
 
-    fn settle(&self, known: &mut Known) {
-        known.gone.retain(|context| {
-            let used = context.users.load(Ordering::Acquire) > 0;
-            if !used {
-                context.retire();
-            }
-            used
-        });
-        if known.gone.is_empty() {
+    fn settle(&self, known: &mut Known, listed: &[*mut ffi::ibv_context]) {
+        let used = |context: &Context| context.users.load(Ordering::Acquire) > 0;
+        known.gone.iter().filter(|context| !used(context)).for_each(|context| context.retire());
+        if !known.gone.iter().any(|context| used(context)) {
             for list in known.older.drain(..) {
                 // SAFETY: each list came from `rdma_get_devices` and is given back once. What is still used is in `current`.
                 unsafe { (self.libs.cm.rdma_free_devices)(list.0.as_ptr()) };
             }
         }
+        // The kernel lists a device for as long as it waits for its users; it must not be taken for a new one.
+        known.gone.retain(|context| used(context) || listed.contains(&context.verbs.as_ptr()));
     }
 
     /// Asks librdmacm for the devices; `None` if it could not tell.

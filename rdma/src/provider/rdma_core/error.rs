@@ -81,7 +81,7 @@ pub(super) fn refused(kind: Kind, what: &str, status: c_int) -> Error {
     if status > 0 && kind != Kind::Iwarp {
         let (kind, reason) = match status {
             8 => (ErrorKind::Refused, "nobody listens there".into()),
-            1 | 2 | 3 => (ErrorKind::Resources, "the peer has no resources left".into()),
+            1..=3 => (ErrorKind::Resources, "the peer has no resources left".into()),
             4 => (ErrorKind::TimedOut, "the peer gave up waiting".into()),
             24 | 25 => (ErrorKind::Unreachable, "the peer is behind another port".into()),
             28 => (ErrorKind::Refused, "the peer does not want it".into()),
