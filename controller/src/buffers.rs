@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use nvmf_transport::{Buffer, Memory, Pool};
 
-use crate::backend::{Buffers, Ring};
+use crate::backend::{Backend, Buffers, Ring};
 
 /// Size of a small buffer.
 pub(crate) const SMALL: usize = 16 << 10;
@@ -20,6 +20,8 @@ pub(crate) const LARGE: usize = 128 << 10;
 pub(crate) struct DataBuffers {
     small: Pool,
     large: Pool,
+    /// How much memory of backends may be lent for data on its way in, in large buffers.
+    landings: usize,
 }
 
 impl DataBuffers {
@@ -36,6 +38,26 @@ impl DataBuffers {
         Self {
             small: Pool::new(Arc::clone(memory), SMALL, small),
             large: Pool::new(Arc::clone(memory), LARGE, large),
+            landings: large,
+        }
+    }
+
+    /// Memory for the next piece of a write of `len` bytes: the backend's own where it has some, and not too much of that
+    /// is out already, else a buffer as by [`take`](Self::take). [`arrived`](Self::arrived) follows.
+    pub(crate) fn take_for(&mut self, backend: &dyn Backend, slba: u64, len: usize) -> Option<Buffer> {
+        if self.landings > 0
+            && let Some(buffer) = backend.landing(slba, len.min(LARGE))
+        {
+            self.landings -= 1;
+            return Some(buffer);
+        }
+        self.take(len.min(LARGE))
+    }
+
+    /// The data have arrived, or will not.
+    pub(crate) fn arrived(&mut self, buffer: &Buffer) {
+        if !buffer.region().is_pooled() {
+            self.landings += 1;
         }
     }
 
@@ -73,5 +95,37 @@ impl Buffers for Lender<'_> {
 
     fn ring(&mut self) -> Option<&mut Ring> {
         self.ring.as_deref_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nvmf_transport::Pages;
+
+    use super::*;
+    use crate::backend::{BlockSize, RamBackend};
+
+    #[test]
+    fn memory_of_backends_is_lent_within_the_bound_of_the_queue() {
+        let ram = RamBackend::new(1 << 30, BlockSize::B4096).unwrap();
+        let memory: Arc<dyn Memory> = Arc::new(Pages);
+        let mut buffers = DataBuffers::new(&memory, 2 * LARGE, LARGE as u32);
+        let lent = |buffers: &mut DataBuffers, slba| {
+            let buffer = buffers.take_for(&ram, slba, 8 * LARGE)?;
+            Some((!buffer.region().is_pooled(), buffer))
+        };
+        let limit = buffers.landings;
+        let mut out: Vec<_> = (0..limit).map(|n| lent(&mut buffers, n as u64 * 32).unwrap()).collect();
+        assert!(limit > 0 && out.iter().all(|(landing, buffer)| *landing && buffer.len() == LARGE));
+        let pooled = lent(&mut buffers, 0).unwrap();
+        assert!(!pooled.0, "more of the backend's memory is out than the queue has buffers");
+        buffers.arrived(&pooled.1);
+        drop(pooled);
+        assert_eq!(buffers.landings, 0);
+        for (_, buffer) in out.drain(..) {
+            buffers.arrived(&buffer);
+        }
+        assert!(!lent(&mut buffers, 1).unwrap().0, "not the beginning of a chunk");
+        assert!(lent(&mut buffers, 32).unwrap().0);
     }
 }

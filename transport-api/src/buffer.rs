@@ -72,6 +72,11 @@ impl Region {
         self.registration.as_deref()
     }
 
+    /// Whether the region belongs to a [`Pool`](crate::Pool), to which it goes back when its last handle is gone.
+    pub fn is_pooled(&self) -> bool {
+        self.home.is_some()
+    }
+
     /// The whole region as one exclusive buffer.
     pub fn into_buffer(self) -> Buffer {
         Buffer::whole(Arc::new(self))

@@ -88,6 +88,14 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// What it is, for people: `ram, 1073741824 bytes`, `file /srv/disk.img`.
     fn describe(&self) -> String;
 
+    /// Memory of the backend's own that data to be written from block `slba` on may be received into: for the first of `len`
+    /// bytes, at most all. A [`Operation::Write`] with just this memory then costs no copy. Its contents are anything; it may
+    /// be dropped, and the write may come in other memory. `None` where the backend has nothing of the kind.
+    fn landing(&self, slba: u64, len: usize) -> Option<Buffer> {
+        let _ = (slba, len);
+        None
+    }
+
     /// Starts an operation; never blocks for longer than a memory copy takes.
     ///
     /// The caller has checked it ([`Operation::check`]); a backend answers an unchecked one with a status all the same.

@@ -28,8 +28,15 @@ pub(super) fn advance(queue: &mut Queue, tools: &mut Tools<'_>, index: u32) {
         if *aborted || transfer.failed.is_some() || left == 0 || transfer.fetching >= max_fetches {
             break;
         }
-        let Role::Io(io) = &queue.role else { return };
-        let Some(buffer) = io.buffers.take(left.min(LARGE)) else {
+        let Role::Io(io) = &mut queue.role else { return };
+        let backend = transfer.namespace.backend();
+        let buffer = if transfer.compare {
+            io.buffers.take(left.min(LARGE))
+        } else {
+            let blocks = transfer.next >> transfer.namespace.geometry().block_size.shift();
+            io.buffers.take_for(&**backend, transfer.slba + u64::from(blocks), left)
+        };
+        let Some(buffer) = buffer else {
             if transfer.idle() && !transfer.waiting {
                 transfer.waiting = true;
                 queue.waiting.push_back(index);
@@ -43,8 +50,12 @@ pub(super) fn advance(queue: &mut Queue, tools: &mut Tools<'_>, index: u32) {
                 transfer.next += len;
                 transfer.fetching += 1;
             }
-            Err(refused) if refused.why == Misuse::TooManyFetches && transfer.fetching > 0 => break,
+            Err(refused) if refused.why == Misuse::TooManyFetches && transfer.fetching > 0 => {
+                io.buffers.arrived(&refused.given_back);
+                break;
+            }
             Err(refused) => {
+                io.buffers.arrived(&refused.given_back);
                 tracing::debug!(?request, why = %refused.why, "the transport refused to fetch");
                 transfer.failed = Some(Status::DATA_TRANSFER_ERROR);
                 break;
@@ -84,6 +95,9 @@ pub(super) fn fetched(
         return;
     };
     transfer.fetching = transfer.fetching.saturating_sub(1);
+    if let Role::Io(io) = &mut queue.role {
+        io.buffers.arrived(&data);
+    }
     if let Err(status) = outcome {
         transfer.failed.get_or_insert(status);
     }

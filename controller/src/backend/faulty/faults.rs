@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use nvmf_transport::Gather;
+use nvmf_transport::{Buffer, Gather};
 use nvmf_wire::Status;
 
 use super::run_with;
@@ -137,6 +137,10 @@ impl Backend for Faulty {
 
     fn describe(&self) -> String {
         format!("faulty {}", self.inner.describe())
+    }
+
+    fn landing(&self, slba: u64, len: usize) -> Option<Buffer> {
+        self.inner.landing(slba, len)
     }
 
     fn submit(&self, operation: Operation, buffers: &mut dyn Buffers, ticket: Ticket<'_>) -> Progress {

@@ -2,11 +2,12 @@
 //!
 //! *Reads* answer with views of the chunks themselves; what was never written is a view of one shared run of zeroes. *Writes*
 //! change a chunk in place unless a view of it is still on its way to a host; then they copy it and leave the old one to the
-//! view, so a read is a snapshot of each chunk and a write never waits for the wire.
+//! view, so a read is a snapshot of each chunk and a write never waits for the wire. A write of a whole chunk that was received
+//! into memory from [`Backend::landing`] takes the chunk's place, and nothing is copied.
 //!
-//! *Synchronisation* is one futex-sized lock per 64 KiB chunk, held for a reference count (read) or a memory copy of at most one
+//! *Synchronisation* is one futex-sized lock per 128 KiB chunk, held for a reference count (read) or a memory copy of at most one
 //! chunk (write). Uncontended that is one atomic exchange in and one out, on a cache line that the operation writes anyway
-//! (the view's own count); two threads meet only when they work on the same 64 KiB at the same moment. A lock per shard would
+//! (the view's own count); two threads meet only when they work on the same 128 KiB at the same moment. A lock per shard would
 //! make strangers meet, and a lock-free table would need its own reclamation for nothing but those two exchanges.
 //!
 //! *Memory* comes in large mappings with huge pages where the system has them, and goes back to the system when blocks are
@@ -18,7 +19,7 @@
 
 use std::sync::Arc;
 
-use nvmf_transport::{Gather, Memory, Slabs};
+use nvmf_transport::{Buffer, Gather, Memory, Slabs};
 use nvmf_wire::Status;
 use smallvec::SmallVec;
 
@@ -140,6 +141,10 @@ impl Backend for RamBackend {
 
     fn describe(&self) -> String {
         format!("ram, {} bytes", self.geometry.bytes())
+    }
+
+    fn landing(&self, slba: u64, len: usize) -> Option<Buffer> {
+        self.table.landing(self.offset(slba), len)
     }
 
     fn submit(&self, operation: Operation, _: &mut dyn Buffers, ticket: Ticket<'_>) -> Progress {

@@ -1,6 +1,6 @@
 //! The chunks of a RAM namespace: a two-level table, so that terabytes cost nothing until they are written.
 //!
-//! The upper level is an array with one entry per 256 MiB; an entry's leaf of 4096 locked slots is made by the first write
+//! The upper level is an array with one entry per 256 MiB; an entry's leaf of 2048 locked slots is made by the first write
 //! there and stays. A slot holds the only permanent [`View`] of its chunk; reads hand out more of them, and a write asks
 //! `try_into_buffer` whether any is still out.
 
@@ -17,11 +17,12 @@ use nvmf_wire::Status;
 
 use crate::backend::report::Report;
 
-/// Bytes per chunk: large enough that a 128 KiB read is two views, small enough that copying one is a matter of microseconds.
-pub(super) const CHUNK: usize = 64 << 10;
-const SLOTS: usize = 4096;
-/// Copied-from chunks kept until their readers are done, to be copied into next time.
-const SPARES: usize = 16;
+/// Bytes per chunk: as much as a write is fetched in one piece, so that a chunk can take the place of another, and small
+/// enough that copying one is a matter of microseconds.
+pub(super) const CHUNK: usize = 128 << 10;
+const SLOTS: usize = 2048;
+/// Chunks whose place was taken, kept until their readers are done, to be written next time.
+const SPARES: usize = 32;
 
 struct Leaf {
     slots: Box<[Mutex<Option<View>>]>,
@@ -71,6 +72,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The view in `data` that begins at `at`, if it is a chunk by itself: a region of that size which no pool wants back.
+fn chunk_of(data: &Gather, at: usize) -> Option<&View> {
+    let mut start = 0;
+    let view = data.views().iter().find(|view| {
+        let found = start == at;
+        start += view.len();
+        found
+    })?;
+    let region = view.region();
+    (view.len() == CHUNK && region.len() == CHUNK && !region.is_pooled()).then_some(view)
+}
+
 impl Leaf {
     fn new() -> Self {
         Self { slots: (0..SLOTS).map(|_| Mutex::new(None)).collect(), held: AtomicUsize::new(0) }
@@ -113,10 +126,19 @@ impl Table {
         if gather.len() == len { Ok(gather) } else { Err(Status::LBA_OUT_OF_RANGE.with_dnr()) }
     }
 
+    /// Memory that can become the chunk at `offset` when all of that is written.
+    pub(super) fn landing(&self, offset: u64, len: usize) -> Option<Buffer> {
+        if !offset.is_multiple_of(CHUNK as u64) || len < CHUNK {
+            return None;
+        }
+        self.spare().or_else(|| self.memory.allocate(CHUNK).ok())
+    }
+
     /// Stores all of `data` from `offset` on.
     pub(super) fn write(&self, offset: u64, data: &Gather) -> Result<(), Status> {
         for span in spans(offset, data.len()) {
             let from = || data.slices(span.at..span.at + span.within.len());
+            let landed = if span.within.len() == CHUNK { chunk_of(data, span.at) } else { None };
             if self.slot(&span).is_none() && from().all(|piece| self.is_zero(piece)) {
                 continue;
             }
@@ -128,13 +150,21 @@ impl Table {
                 return Err(Status::INTERNAL_ERROR);
             };
             let mut slot = lock(slot);
+            if let Some(chunk) = landed {
+                if let Some(old) = slot.replace(chunk.clone()) {
+                    drop(slot);
+                    self.keep_spare(old);
+                } else {
+                    self.hold(leaf);
+                }
+                continue;
+            }
             let mut chunk = match slot.take() {
                 Some(view) => self.exclusive(&mut slot, view, &span.within)?,
                 None if from().all(|piece| self.is_zero(piece)) => continue,
                 None => {
                     let chunk = self.fresh()?;
-                    leaf.held.fetch_add(1, Ordering::Relaxed);
-                    self.allocated.fetch_add(1, Ordering::Relaxed);
+                    self.hold(leaf);
                     chunk
                 }
             };
@@ -147,6 +177,12 @@ impl Table {
             *slot = Some(chunk.freeze());
         }
         Ok(())
+    }
+
+    /// Counts a chunk where there was none; called under the slot's lock.
+    fn hold(&self, leaf: &Leaf) {
+        leaf.held.fetch_add(1, Ordering::Relaxed);
+        self.allocated.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Makes `len` bytes from `offset` on read as zeroes, and frees every chunk that is all zero by then.
@@ -216,14 +252,22 @@ impl Table {
         for kept in [0..overwritten.start, overwritten.end..CHUNK] {
             copy[kept.clone()].copy_from_slice(&view[kept]);
         }
-        let mut spares = lock(&self.spares);
-        if spares.len() < SPARES {
-            spares.push(view);
-        }
+        self.keep_spare(view);
         Ok(copy)
     }
 
-    /// A chunk that was copied from and whose readers are done. Holds old bytes.
+    /// Keeps a chunk whose place was taken, if not too many are kept already.
+    fn keep_spare(&self, view: View) {
+        let mut spares = lock(&self.spares);
+        if spares.len() < SPARES {
+            return spares.push(view);
+        }
+        // Freeing is slow; nobody should wait for it.
+        drop(spares);
+        drop(view);
+    }
+
+    /// A chunk whose place was taken and whose readers are done. Holds old bytes.
     fn spare(&self) -> Option<Buffer> {
         let mut spares = lock(&self.spares);
         for at in 0..spares.len() {

@@ -46,10 +46,10 @@ fn addresses(data: &Gather) -> Vec<usize> {
 #[test]
 fn what_was_never_written_is_zero_and_shared() {
     let ram = ram(1 << 30);
-    let one = read(&ram, 0, 32).unwrap();
-    assert_eq!((one.len(), one.views().len()), (128 << 10, 2));
+    let one = read(&ram, 0, 64).unwrap();
+    assert_eq!((one.len(), one.views().len()), (256 << 10, 2));
     assert!(bytes(&one).iter().all(|byte| *byte == 0));
-    assert_eq!(addresses(&one), addresses(&read(&ram, 16 * 1000, 32).unwrap()));
+    assert_eq!(addresses(&one), addresses(&read(&ram, 32 * 1000, 64).unwrap()));
     assert_eq!(ram.allocated(), 0);
 }
 
@@ -78,6 +78,40 @@ fn a_write_is_in_place_unless_a_view_is_out() {
 }
 
 #[test]
+fn what_lands_in_memory_of_the_namespace_is_not_copied() {
+    const BLOCKS: u64 = (CHUNK / 4096) as u64;
+    let (memory, ram) = counting(usize::MAX);
+    assert!(ram.landing(1, CHUNK).is_none(), "not a whole chunk");
+    assert!(ram.landing(0, CHUNK - 4096).is_none(), "not a whole chunk");
+    let store = |slba: u64, byte: u8| {
+        let mut landing = ram.landing(slba, 4 * CHUNK).unwrap();
+        assert_eq!(landing.len(), CHUNK);
+        landing.fill(byte);
+        let (at, data) = (landing.as_ptr().addr(), Gather::from(landing));
+        crate::backend::faulty::run(&ram, Operation::Write { slba, data, fua: false }).unwrap();
+        at
+    };
+    let at = store(BLOCKS, 1);
+    let held = read(&ram, BLOCKS, BLOCKS as u32).unwrap();
+    assert_eq!((addresses(&held), ram.allocated()), (vec![at], CHUNK as u64));
+    // Again, over what is being read: the reader keeps what it has.
+    let next = store(BLOCKS, 2);
+    assert_ne!(next, at);
+    assert_eq!((held.views()[0][7], read(&ram, BLOCKS, 1).unwrap().views()[0][7]), (1, 2));
+    assert_eq!(ram.allocated(), CHUNK as u64);
+    // Part of a chunk that landed is written in place, and chunks whose place was taken are used again.
+    write(&ram, BLOCKS + 3, &[3; 4096]).unwrap();
+    assert_eq!(addresses(&read(&ram, BLOCKS + 3, 1).unwrap()), [next + 3 * 4096]);
+    drop(held);
+    for round in 0..1000 {
+        store(BLOCKS * (round % 3), round as u8 | 1);
+    }
+    assert!(memory.made.load(Ordering::Relaxed) <= 6, "{} chunks made", memory.made.load(Ordering::Relaxed));
+    write_zeroes(&ram, 0, 3 * BLOCKS as u32, true).unwrap();
+    assert_eq!(ram.allocated(), 0);
+}
+
+#[test]
 fn copies_reuse_the_chunks_of_earlier_copies() {
     let (memory, ram) = counting(usize::MAX);
     write(&ram, 0, &[9; 4096]).unwrap();
@@ -94,11 +128,11 @@ fn zeroes_take_no_memory_and_give_it_back() {
     let ram = ram(1 << 20);
     write(&ram, 0, &[0; 1 << 20]).unwrap();
     assert_eq!(ram.allocated(), 0);
-    write(&ram, 15, &[5; 8192]).unwrap();
+    write(&ram, 31, &[5; 8192]).unwrap();
     assert_eq!(ram.allocated(), 2 * CHUNK as u64);
-    write_zeroes(&ram, 15, 1, false).unwrap();
+    write_zeroes(&ram, 31, 1, false).unwrap();
     assert_eq!(ram.allocated(), CHUNK as u64, "the first chunk is all zero again");
-    deallocate(&ram, &[(0, 8), (16, 16)]).unwrap();
+    deallocate(&ram, &[(0, 8), (32, 16)]).unwrap();
     assert_eq!(ram.allocated(), 0);
     assert!(bytes(&read(&ram, 0, 256).unwrap()).iter().all(|byte| *byte == 0));
 }
@@ -173,7 +207,7 @@ fn short_memory_is_a_status_and_loses_nothing() {
 fn pieces_land_side_by_side_across_chunks() {
     let ram = ram(1 << 20);
     let data: Vec<u8> = (0..5 * 4096u32).map(|at| (at % 251) as u8).collect();
-    let write = Operation::Write { slba: 14, data: pieces(&data, 1000), fua: true };
+    let write = Operation::Write { slba: 30, data: pieces(&data, 1000), fua: true };
     crate::backend::faulty::run(&ram, write).unwrap();
-    assert_eq!(bytes(&read(&ram, 14, 5).unwrap()), data);
+    assert_eq!(bytes(&read(&ram, 30, 5).unwrap()), data);
 }
