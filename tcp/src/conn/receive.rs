@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Payload longer than this, still missing, is received directly; less is copied, which costs less than a second slice.
-pub(crate) const DIRECT: usize = 16 * 1024;
+pub(crate) const DIRECT: usize = 8 * 1024;
 
 /// Payload that makes long payload likely to follow.
 const BULK: usize = 2 * DIRECT;
