@@ -43,9 +43,9 @@ pub(crate) fn bench(args: BenchArgs, output: Output) -> Result<(), Failure> {
         }
     })?;
     let mut report = measured.report;
-    report.machine = Some(Machine::this());
+    report.machine = Some(bed.machine().clone());
     if let Some(path) = &args.html {
-        write_page(path, &results(vec![report.clone()]))?;
+        write_page(path, &results(bed.machine(), vec![report.clone()]))?;
     }
     output.result(&report, || text::report(&report, Style::of_stdout()))?;
     match measured.last_error {
@@ -107,7 +107,7 @@ fn too_large(bytes: u64) -> Failure {
 }
 
 /// What was measured, with the machine, the command line and the time.
-fn results(points: Vec<Report>) -> Results {
+fn results(machine: &Machine, points: Vec<Report>) -> Results {
     let mut words: Vec<String> = std::env::args().collect();
     if let Some(program) = words.first_mut() {
         *program = "nvmf".to_owned();
@@ -115,7 +115,7 @@ fn results(points: Vec<Report>) -> Results {
     #[expect(clippy::disallowed_methods, reason = "results say when they were taken")]
     let now = std::time::SystemTime::now();
     let when = humantime::format_rfc3339_seconds(now).to_string();
-    Results { machine: Machine::this(), command: words.join(" "), when, points }
+    Results { machine: machine.clone(), command: words.join(" "), when, points }
 }
 
 fn write_page(path: &Path, results: &Results) -> Result<(), Failure> {

@@ -18,7 +18,8 @@ use nvmf_bench::{
     Found, Meter, Shape,
     child::Companion,
     floor::{self, Exchange},
-    load, noise,
+    load,
+    noise::Machine,
     report::{Report, Rounds, Subject},
 };
 use nvmf_transport::{DigestBy, WaitPolicy};
@@ -61,6 +62,8 @@ pub(super) struct Bed {
     /// Bytes that host, target and floor all have.
     ram: u64,
     filled: bool,
+    /// As it was before this process was pinned.
+    machine: Machine,
     output: Output,
     /// Set by SIGINT and SIGTERM: a target that is stopped must not stay so.
     interrupted: Arc<AtomicBool>,
@@ -82,10 +85,11 @@ struct Carried {
 impl Bed {
     /// Chooses processors and starts the processes that the arguments ask for.
     pub(super) fn make(args: &BenchArgs, output: Output) -> Result<Self, Failure> {
-        let allowed = noise::allowed_processors();
+        let machine = Machine::this();
+        let allowed = &machine.allowed;
         for (name, cpu) in [("--cpu", args.cpu), ("--target-cpu", args.target_cpu)] {
             if let Some(cpu) = cpu.filter(|cpu| !allowed.contains(cpu)) {
-                return Err(not_allowed(name, cpu, &allowed));
+                return Err(not_allowed(name, cpu, allowed));
             }
         }
         let starts = args.uri.is_none() || args.floor;
@@ -138,6 +142,7 @@ impl Bed {
             repeats: args.repeats(),
             ram: args.ram,
             filled: false,
+            machine,
             output,
             interrupted,
         };
@@ -145,6 +150,11 @@ impl Bed {
             bed.catch_signals()?;
         }
         Ok(bed)
+    }
+
+    /// The machine.
+    pub(super) fn machine(&self) -> &Machine {
+        &self.machine
     }
 
     /// Takes all turns of one shape; `says` hears about each.
@@ -186,7 +196,7 @@ impl Bed {
             data_digest: exchange.data_digest,
         };
         let processors = match self.processors().len() {
-            0 => noise::Machine::this().processors,
+            0 => self.machine.processors,
             some => some,
         };
         Ok(Measured { report: rounds.report(subject, &shape, exchange, processors), last_error })

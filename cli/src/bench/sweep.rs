@@ -49,8 +49,8 @@ pub(super) fn sweep(args: &BenchArgs, output: Output) -> Result<(), Failure> {
         reports.push(measured.report);
     }
     steps.finish();
+    let results = results(bed.machine(), reports);
     drop(bed);
-    let results = results(reports);
     if let Some(path) = &args.html {
         write_page(path, &results)?;
     }

@@ -219,13 +219,12 @@ pub(super) fn sweep(results: &Results, style: Style) -> String {
         "",
     ];
     let machine = &results.machine;
-    let mut text = list([
+    let mut pairs = vec![
         ("machine", format!("{}, {} processors, {}", machine.processor, machine.processors, machine.system)),
         ("when", results.when.clone()),
-    ]);
-    if let Some(first) = results.points.first() {
-        text.push_str(&list([("processors", processors(first))]));
-    }
+    ];
+    pairs.extend(results.points.first().map(|first| ("processors", processors(first))));
+    let mut text = list(pairs);
     text.push_str(&format!("\n{}\n", table(&header, rows)));
     let noisy = results.points.iter().filter(|report| !report.noise.warnings().is_empty()).count();
     if noisy > 0 {

@@ -20,7 +20,8 @@ fn a_benchmark_reports_whole_numbers() {
         assert!((number("iops") * number("seconds") - number("ios")).abs() < 1.0, "{report}");
         assert_eq!(report["data_digest"], true);
         let latency = &report["latency_us"];
-        let order = ["min", "p50", "p90", "p99", "p99.9", "p99.99", "max"].map(|key| latency[key].as_f64().unwrap());
+        let order =
+            ["min", "p50", "p90", "p99", "p99.9", "p99.99", "max"].map(|key| latency[key].as_f64().unwrap());
         assert!(order.is_sorted() && order[0] > 0.0, "{report}");
         assert_eq!(report["reads"].is_object(), pattern != "write");
         assert_eq!(report["writes"].is_object(), pattern != "randread");
@@ -49,7 +50,9 @@ fn a_benchmark_brings_its_own_controller() {
 
 #[test]
 fn a_floor_is_measured_in_turns() {
-    for arguments in [&["--pattern", "rw:70", "--data-digest"][..], &["--queue-depth", "1", "--poll", "block"][..]] {
+    for arguments in
+        [&["--pattern", "rw:70", "--data-digest"][..], &["--queue-depth", "1", "--poll", "block"][..]]
+    {
         let common = ["bench", "--floor", "--ram", "8M", "--seconds", "0.1", "--repeats", "2", "--json"];
         let report = nvmf(&[&common, arguments].concat()).ok().json();
         let number = |pointer: &str| {
@@ -57,7 +60,8 @@ fn a_floor_is_measured_in_turns() {
         };
         for of in ["/spread", "/floor/spread", "/ratio"] {
             for figure in ["iops", "host_cpu_us_per_io", "target_cpu_us_per_io", "latency_us_p50"] {
-                let [min, median, max] = ["min", "median", "max"].map(|at| number(&format!("{of}/{figure}/{at}")));
+                let [min, median, max] =
+                    ["min", "median", "max"].map(|at| number(&format!("{of}/{figure}/{at}")));
                 assert!(0.0 < min && min <= median && median <= max, "{of}/{figure}: {report}");
             }
         }
@@ -72,8 +76,18 @@ fn a_floor_is_measured_in_turns() {
 fn a_sweep_has_every_point_and_a_page() {
     let folder = tempfile::tempdir().unwrap();
     let page = folder.path().join("sweep.html");
-    let mut arguments = vec!["bench", "--sweep", "--ram", "8M", "--seconds", "0.05", "--warm-up", "0", "--repeats", "1"];
-    arguments.extend(["--depths", "1,4", "--sizes", "512,64k", "--patterns", "randread", "--html", page.to_str().unwrap()]);
+    let mut arguments =
+        vec!["bench", "--sweep", "--ram", "8M", "--seconds", "0.05", "--warm-up", "0", "--repeats", "1"];
+    arguments.extend([
+        "--depths",
+        "1,4",
+        "--sizes",
+        "512,64k",
+        "--patterns",
+        "randread",
+        "--html",
+        page.to_str().unwrap(),
+    ]);
     let results = nvmf(&[&arguments[..], &["--json"]].concat()).ok().json();
     let points = results["points"].as_array().unwrap();
     assert_eq!(points.len(), 8, "{results}");
