@@ -10,8 +10,8 @@
 //! by themselves (siw and rxe in Linux 6.1), the kernel waits with the removal until this process ends: librdmacm keeps a device
 //! open for as long as it is listed.
 //!
-//! Start with [`context`] for what belongs to the process, then [`engine`] for what belongs to one thread; [`cm`] has the
-//! connections' lives, [`path`] the data path, [`probe`] what can be shown to people.
+//! Start with `context` for what belongs to the process, then `engine` for what belongs to one thread; `cm` has the
+//! connections' lives, `path` the data path, `probe` what can be shown to people.
 #![allow(unsafe_code, reason = "calls libibverbs and librdmacm; each block says why it may")]
 
 mod address;
