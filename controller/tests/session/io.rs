@@ -230,6 +230,16 @@ fn dataset_management() {
         assert_eq!(rig.write_remote(io, dsm(1), list(bad)).status(), Status::LBA_OUT_OF_RANGE);
     }
     assert_eq!(rig.write(io, dsm(2), &list(&[(0, 1)])).status(), Status::DATA_SGL_LENGTH_INVALID);
+    // Linux describes room for the most ranges there may be, whatever NR says; what is behind those of NR is not looked at.
+    rig.write(io, write(0, 16), &[1; 8192]).ok();
+    let mut page = list(&[(0, 4), (8, 8)]);
+    page.extend(list(&[(u64::MAX, 9); 254]));
+    rig.write(io, dsm(2), &page).ok();
+    assert_eq!(rig.read(io, read(0, 16), 8192).ok().data, left);
+    rig.write_remote(io, dsm(2), page.clone()).ok();
+    assert_eq!(rig.read(io, read(0, 16), 8192).ok().data, left);
+    page.extend(list(&[(0, 1)]));
+    assert_eq!(rig.write(io, dsm(2), &page).status(), Status::DATA_SGL_LENGTH_INVALID);
     assert_eq!(
         rig.write(io, dsm(1).with_nsid(9), &list(&[(0, 1)])).status(),
         Status::INVALID_NAMESPACE_OR_FORMAT
