@@ -13,6 +13,7 @@ pub mod contract;
 pub mod fixtures;
 pub mod fuzzing;
 pub mod site;
+pub mod wire_rdma;
 pub mod wire_tcp;
 pub mod world;
 

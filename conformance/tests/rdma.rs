@@ -1,6 +1,6 @@
 //! The suite over NVMe/RDMA: on a strict device within this process, as small as one wishes, and on soft-iWARP over loopback.
 
-use nvmf_conformance::{conformance_suite, fixtures::Rdma};
+use nvmf_conformance::{conformance_suite, fixtures::Rdma, wire_rdma::rogue::ROGUES};
 use nvmf_rdma::{
     RdmaConfig,
     provider::{
@@ -58,7 +58,7 @@ conformance_suite!(rdma_offset, offset);
 fn soft(change: impl FnOnce(&mut soft_iwarp::Options), config: RdmaConfig) -> Rdma {
     let mut options = soft_iwarp::Options::default();
     change(&mut options);
-    Rdma::new(SoftIwarp::new(options), config)
+    Rdma::new(SoftIwarp::new(options), config).with_rogues(ROGUES)
 }
 
 fn soft_plain() -> Rdma {

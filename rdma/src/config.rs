@@ -155,7 +155,7 @@ impl RdmaConfig {
         let mut limits = Limits::default();
         let room = |wanted: u32| if device.max_recv_sge >= 2 { wanted } else { 0 };
         limits.max_transfer = self.max_transfer;
-        // The admin queue's command capsule has 64 bytes, and so no room for data (RDMA Transport 1.0 §3.2).
+        // The admin queue's command capsule has 64 bytes, and so no room for data (RDMA Transport 1.0 §3.3).
         limits.max_in_capsule = InCapsule { admin: 0, io: room(self.in_capsule) };
         limits.max_depth =
             self.max_depth.min(u16::try_from(device.max_qp_wr / 3).unwrap_or(u16::MAX)).max(32);

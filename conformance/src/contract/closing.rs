@@ -159,9 +159,6 @@ pub fn host_dropped(fixture: &dyn Fixture) -> Verdict {
     let freed = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&freed);
     let region = Region::allocate(4096).doing("memory")?.registered(|_, _| Box::new(Freed(flag)));
-    if fixture.host().wire() == nvmf_transport::Wire::RDMA {
-        return Err(Stop::skipped("watches plain memory, which this transport does not take"));
-    }
     world.submit(queues[0].host, read(), Data::FromController(region.into_buffer()), 1)?;
     world.request()?;
     check!(!freed.load(Ordering::SeqCst));

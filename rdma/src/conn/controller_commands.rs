@@ -287,7 +287,7 @@ impl Side {
         match completion.id & id::KIND {
             id::ANSWER => self.answers.release(which as u32),
             id::READ => {
-                self.fetches.read(which as u16, &mut self.slots, &mut self.send, events);
+                self.fetches.read(which as u16, &mut self.slots, events);
                 if self.fetches.is_waiting() && self.link.life == Life::Open {
                     self.issue(keys);
                 }

@@ -22,7 +22,9 @@ use crate::verbs::{ConnId, Keys, Remote, SendOp, SendRequest};
 pub(super) struct Fetches {
     /// By the name in the work request; never more than there can be READs.
     open: CommandSlots<Fetch>,
-    /// In the order they were asked for. The first may be partly issued.
+    /// The one of them whose READs are not all issued.
+    begun: Option<Cid>,
+    /// In the order they were asked for.
     waiting: VecDeque<Fetch>,
     /// READs outstanding, and how many may be.
     reads: u32,
@@ -49,6 +51,7 @@ impl Fetches {
         Self {
             // One more: a fetch of several READs whose first have ended holds its name while another one begins.
             open: CommandSlots::new(u16::from(depth).saturating_mul(2).max(2)),
+            begun: None,
             waiting: VecDeque::new(),
             reads: 0,
             depth: depth.into(),
@@ -97,52 +100,53 @@ impl Fetches {
         conn: ConnId,
         keys: &mut impl Keys,
     ) -> Result<(), Error> {
-        while self.reads < self.depth && !self.open.is_full() {
-            let Some(mut fetch) = self.waiting.pop_front() else { return Ok(()) };
-            let Some(slot) = slots.get_mut(fetch.request) else { continue };
-            if fetch.issued == 0 {
-                match keys.local_key(conn, fetch.buffer.region()) {
-                    Some(key) => fetch.key = key,
-                    None => {
-                        let copy = self.staging.take(fetch.buffer.len())?;
-                        fetch.key = keys.local_key(conn, copy.region()).ok_or_else(unknown_memory)?;
-                        fetch.copy = Some(copy);
+        while self.reads < self.depth {
+            if let Some(name) = self.begun {
+                let next = self.open.get_mut(name).and_then(|fetch| {
+                    let slot = slots.get_mut(fetch.request)?;
+                    fetch.next_read(name.0, slot)
+                });
+                match next {
+                    Some(read) => {
+                        send.push(read);
+                        self.reads += 1;
                     }
+                    None => self.begun = None,
+                }
+                continue;
+            }
+            let Some(fetch) = self.waiting.front_mut() else { return Ok(()) };
+            match keys.local_key(conn, fetch.buffer.region()) {
+                Some(key) => fetch.key = key,
+                None => {
+                    let copy = self.staging.take(fetch.buffer.len())?;
+                    fetch.key = keys.local_key(conn, copy.region()).ok_or_else(unknown_memory)?;
+                    fetch.copy = Some(copy);
                 }
             }
-            let Ok(name) = self.open.insert(fetch) else { return Ok(()) };
-            let Some(fetch) = self.open.get_mut(name) else { return Ok(()) };
-            while self.reads < self.depth
-                && let Some(read) = fetch.next_read(name.0, slot)
-            {
-                send.push(read);
-                self.reads += 1;
+            if self.open.is_full() {
+                return Ok(());
             }
-            // The depth may be used up in the middle of a fetch: it goes on when one of its READs has ended.
+            let Some(fetch) = self.waiting.pop_front() else { return Ok(()) };
+            match self.open.insert(fetch) {
+                Ok(name) => self.begun = Some(name),
+                // Not reached: there is room.
+                Err(fetch) => {
+                    self.waiting.push_front(fetch);
+                    return Ok(());
+                }
+            }
         }
         Ok(())
     }
 
     /// A READ ended well.
-    pub(super) fn read(
-        &mut self,
-        name: u16,
-        slots: &mut Slots,
-        send: &mut SendQueue,
-        events: &mut Vec<ControllerEvent>,
-    ) {
+    pub(super) fn read(&mut self, name: u16, slots: &mut Slots, events: &mut Vec<ControllerEvent>) {
         let cid = Cid(name);
         let Some(fetch) = self.open.get_mut(cid) else { return };
         fetch.reads = fetch.reads.saturating_sub(1);
         self.reads = self.reads.saturating_sub(1);
-        if let Some(slot) = slots.get_mut(fetch.request)
-            && let Some(read) = fetch.next_read(name, slot)
-        {
-            send.push(read);
-            self.reads += 1;
-            return;
-        }
-        if fetch.reads > 0 {
+        if fetch.reads > 0 || (fetch.issued as usize) < fetch.buffer.len() {
             return;
         }
         if let Some(mut fetch) = self.open.remove(cid) {
@@ -158,7 +162,7 @@ impl Fetches {
 
     /// Whether fetches wait for READs to end.
     pub(super) fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+        self.begun.is_some() || !self.waiting.is_empty()
     }
 
     /// Ends all fetches. Only when no READ can write any more.

@@ -1,5 +1,5 @@
-//! What both sides say through the connection manager: request, accept and reject (RDMA Transport 1.0 §3.1, "RDMA_CM private
-//! data").
+//! What both sides say through the connection manager: request, accept and reject (RDMA Transport 1.0 §3.1,
+//! §3.6).
 //!
 //! Little-endian bytes to values that cannot be wrong and back; no state. Whoever judges a request answers with the
 //! [`RejectStatus`] that [`Request::parse`] or [`judge`] names.

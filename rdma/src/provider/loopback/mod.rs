@@ -103,3 +103,10 @@ impl Provider for Loopback {
         LoopbackVerbs::new(self.network.clone(), self.options.device.clone())
     }
 }
+
+impl Loopback {
+    /// Takes the device away from under all its connections, as pulling an adapter would.
+    pub fn remove_device(&self) {
+        self.network.lock().remove_device();
+    }
+}

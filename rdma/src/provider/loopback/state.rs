@@ -307,6 +307,16 @@ impl State {
         Ok(())
     }
 
+    /// The device of every connection goes away.
+    pub(super) fn remove_device(&mut self) {
+        let nodes: Vec<u64> = self.nodes.keys().copied().collect();
+        for node in nodes {
+            for conn in self.conns(node) {
+                self.tell(node, CmEvent::DeviceRemoved { conn });
+            }
+        }
+    }
+
     /// A connection asks another node.
     pub(super) fn ask(&mut self, name: Name, to: SocketAddr, private_data: PrivateData, depths: Depths) {
         let from = self.conn(name).map(|conn| conn.addresses.0);

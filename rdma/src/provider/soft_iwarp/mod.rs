@@ -10,11 +10,12 @@ mod verbs;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use nvmf_soft_iwarp::{EndpointConfig, config::CrcPolicy};
+use nvmf_soft_iwarp::EndpointConfig;
 use nvmf_transport::{Error, Offer, Stage, Target};
 
 use crate::verbs::{Capacity, Device, KeyScope, Kind, Provider};
 
+pub use nvmf_soft_iwarp::config::CrcPolicy;
 pub use verbs::SoftIwarpVerbs;
 
 /// How much it is preferred on an NVMe/RDMA target: last, because devices are faster; on a target that leaves the wire open it
