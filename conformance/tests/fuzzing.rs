@@ -72,6 +72,7 @@ bodies! {
     pair
     controller_session
     host_association
+    iwarp
 }
 
 #[test]

@@ -13,7 +13,8 @@ use bitflags::bitflags;
 pub struct Qp(pub(crate) u64);
 
 impl Qp {
-    pub(crate) const fn new(slot: u32, generation: u32) -> Self {
+    /// The name with this slot and generation; for whoever drives a `QueuePair` without an endpoint.
+    pub const fn new(slot: u32, generation: u32) -> Self {
         Self((generation as u64) << 32 | slot as u64)
     }
 

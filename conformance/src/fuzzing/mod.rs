@@ -25,6 +25,7 @@ mod host_association;
 mod host_conn;
 mod host_side;
 mod host_voice;
+mod iwarp;
 mod memory;
 mod pdu;
 mod raw_line;
@@ -55,6 +56,7 @@ pub const TARGETS: &[Target] = &[
     pair::TARGET,
     controller_session::TARGET,
     host_association::TARGET,
+    iwarp::TARGET,
 ];
 
 /// The target of that name.
