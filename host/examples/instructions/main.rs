@@ -4,7 +4,6 @@
 //!
 //! `instructions CASE [--sockets]`; `instructions --list` names the cases. With `--sockets` the bytes go through the real
 //! engines and loopback instead: good for a profile, but the system decides how the bytes are cut.
-#![allow(clippy::print_stdout, reason = "a program")]
 
 mod memory;
 mod stack;
