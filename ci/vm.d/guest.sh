@@ -13,6 +13,9 @@ export NVMF_HOSTNQN=$hostnqn NVMF_HOSTID=$hostid
 # How many times longer everything may take here.
 slow=$(sed -n 's/.*\<vm\.slow=\([0-9]*\).*/\1/p' /proc/cmdline)
 
+# Options of our host, whose own patience is meant for real machines.
+patient=(--connect-timeout "$((5 * slow))" --kato "$((15 * slow))" --command-timeout "$((30 * slow))")
+
 # until_ SECONDS COMMAND...: waits for something to become true.
 until_() {
     local end=$((SECONDS + $1 * slow)); shift
