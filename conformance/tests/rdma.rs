@@ -45,8 +45,7 @@ fn region_keys() -> Rdma {
 
 /// In-capsule data that does not begin right behind the command.
 fn offset() -> Rdma {
-    let config =
-        RdmaConfig { in_capsule_offset: 64, in_capsule: 4096, max_descriptors: 16, ..RdmaConfig::default() };
+    let config = RdmaConfig { in_capsule_offset: 64, in_capsule: 4096, ..RdmaConfig::default() };
     Rdma::new(loopback(|_| {}), config).impatient()
 }
 

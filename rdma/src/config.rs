@@ -23,7 +23,7 @@ pub struct RdmaConfig {
     pub max_transfer: u32,
     /// The largest queue, in entries.
     pub max_depth: u16,
-    /// Controller: SGL descriptors of one command.
+    /// Controller: SGL descriptors of one command, as far as its capsule has room for them.
     pub max_descriptors: u16,
     /// Controller: fetches of one request that may be outstanding; those beyond the read depth wait their turn.
     pub max_fetches: u16,
@@ -57,7 +57,7 @@ impl Default for RdmaConfig {
             in_capsule_offset: 0,
             max_transfer: 8 << 20,
             max_depth: 1024,
-            max_descriptors: 1,
+            max_descriptors: 16,
             max_fetches: 16,
             read_depth: 32,
             inline: 64,
@@ -160,6 +160,9 @@ impl RdmaConfig {
         limits.max_depth =
             self.max_depth.min(u16::try_from(device.max_qp_wr / 3).unwrap_or(u16::MAX)).max(32);
         limits.sgl = SglKinds::IN_CAPSULE | SglKinds::KEYED | SglKinds::KEYED_INVALIDATE;
+        // Several travel in the capsule.
+        let listed = u16::try_from(limits.max_in_capsule.io / 16).unwrap_or(u16::MAX);
+        limits.max_descriptors = self.max_descriptors.min(listed).max(1);
         limits.max_segments = device.max_send_sge;
         limits.max_fetches = self.max_fetches;
         limits.remote_invalidate = device.send_invalidate && device.key_scope == KeyScope::Command;

@@ -52,6 +52,8 @@ pub struct Limits {
     pub max_depth: u16,
     /// SGL descriptors understood.
     pub sgl: SglKinds,
+    /// SGL descriptors of one command (what MSDBD says).
+    pub max_descriptors: u16,
     /// Views of a response's gather list that are sent from where they lie; more are legal and may be copied.
     pub max_segments: u16,
     /// Fetches of one request that may be outstanding (R2Ts, or read depth).
@@ -71,6 +73,7 @@ impl Default for Limits {
             max_in_capsule: InCapsule::default(),
             max_depth: 32,
             sgl: SglKinds::empty(),
+            max_descriptors: 1,
             max_segments: 1,
             max_fetches: 1,
             header_digest: DigestBy::None,

@@ -132,7 +132,7 @@ fn common(association: &Association, nqn: &Nqn) -> IdentifyController {
     id.ioccsz = U32::new((64 + limits.max_in_capsule.io) / 16);
     // spec: TCP-RSP-03
     id.iorcsz = U32::new(1);
-    id.msdbd = 1;
+    id.msdbd = limits.max_descriptors.clamp(1, 255) as u8;
     id
 }
 

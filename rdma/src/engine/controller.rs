@@ -92,7 +92,7 @@ impl<V: Verbs> RdmaControllerEngine<V> {
                 in_capsule: config.in_capsule,
                 in_capsule_offset: config.in_capsule_offset,
                 max_transfer: config.max_transfer,
-                max_descriptors: config.max_descriptors,
+                max_descriptors: config.limits(&device).max_descriptors,
                 max_fetches: config.max_fetches,
                 max_depth: config.max_depth,
                 read_depth: config.read_depth,

@@ -4,6 +4,7 @@
 mod controller;
 mod controller_data;
 mod host;
+mod hostile;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
