@@ -143,7 +143,8 @@ fn begin(choices: &mut Choices<'_>, config: &ConnectionConfig) -> Option<Node> {
     if let Some(agreed) = node.qp.agreed() {
         (node.crc, node.markers) = (agreed.crc, agreed.send_markers);
     } else {
-        node.crc = false;
+        // A last word to a peer that cannot be agreed with: with markers and CRC as its reply had them, whatever that was.
+        node.markers = true;
     }
     if let Ok(Some((_, behind))) = Frame::parse(&node.said, FrameKind::Reply) {
         node.preface = node.said.len() - behind.len();

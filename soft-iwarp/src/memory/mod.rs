@@ -1,7 +1,7 @@
 //! The protection domain: which memory peers and work requests may touch.
 //!
 //! A slot of the table is a region or a window onto one. Its STag is the slot and a generation, hidden by a keyed permutation,
-//! and an 8-bit key. [`Domain::check`] is the one place that decides about access: it answers with a [`Span`], which is good
+//! and an 8-bit key. `check` is the one place that decides about access: it answers with a span, which is good
 //! until the domain is next changed. Zero-length accesses are not checked at all, as RFC 5041 §5.2 has it; callers see to that.
 
 mod raw;

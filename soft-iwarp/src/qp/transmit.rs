@@ -330,7 +330,7 @@ impl QueuePair {
             && self.is_initiator
             && self.phase == Phase::Full
             && !self.heard
-            && (self.msn_out != [1; 2] || self.send.next > 0)
+            && (self.send.next > 0 || self.agreed.is_some_and(|agreed| agreed.rtr.is_some()))
     }
 
     /// Sends something without effect, if that is possible now, to a peer that looks only when something arrives.
