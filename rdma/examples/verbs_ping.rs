@@ -353,7 +353,7 @@ fn dropped_early(at: SocketAddr) {
         drop(server);
         drop(buffers);
     }
-    // A connection attempt that hangs for minutes is dropped at once all the same.
+    // So is a connection attempt that is under way, whatever it waits for.
     let start = Instant::now();
     let mut client = End::open(false);
     let silent = SocketAddr::new(at.ip(), 9);
