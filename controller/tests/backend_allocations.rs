@@ -1,75 +1,52 @@
 //! In steady state neither backend allocates per operation on the thread that submits.
 #![allow(clippy::unwrap_used, reason = "what a test cannot have it fails for")]
-#![allow(unsafe_code, reason = "a global allocator is the only way to count allocations")]
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
-    sync::Arc,
-};
+use std::sync::Arc;
 
+use allocation_counter::measure;
 use nvmf_controller::backend::{
     Backend, BlockSize, FileBackend, FileOptions, Finished, Operation, Progress, RamBackend,
 };
 use nvmf_transport::{Pages, Pool, Wake};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: everything is the system allocator's; counting touches a constant-initialised thread-local and allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
 /// Runs writes and reads of `blocks` blocks one after the other, as a session does with pooled buffers.
-fn operate(backend: &dyn Backend, pool: &Pool, blocks: u32, rounds: u64) {
+/// Answers how many allocations there were.
+fn operate(backend: &dyn Backend, pool: &Pool, blocks: u32, rounds: u64) -> u64 {
     let wake = Wake::new().unwrap();
     let finished = Finished::new(wake.clone());
     let mut ended = Vec::with_capacity(4);
     let (geometry, mut buffers) = (backend.geometry(), pool);
     let len = (blocks * geometry.block_size.bytes()) as usize;
-    // The queue's list and the caller's change places: both are as large as they get after two rounds.
-    for round in 0..rounds + 2 {
-        if round == 2 {
-            ALLOCATIONS.set(0);
-        }
-        let slba = round * 7 % (geometry.blocks / u64::from(blocks)) * u64::from(blocks);
-        let mut data = pool.take().unwrap();
-        data.truncate(len);
-        data.fill(round as u8 | 1);
-        let write = Operation::Write { slba, data: data.into(), fua: false };
-        let read = Operation::Read { slba, blocks, fua: false };
-        for operation in [write, read] {
-            match backend.submit(operation, &mut buffers, finished.ticket(round)) {
-                Progress::Done(outcome) => drop(outcome.unwrap()),
-                Progress::Pending => {
-                    let timeout = Timespec { tv_sec: 20, tv_nsec: 0 };
-                    while ended.is_empty() {
-                        assert!(poll(&mut [PollFd::new(&wake, PollFlags::IN)], Some(&timeout)).unwrap() > 0);
-                        wake.clear();
-                        finished.drain(&mut ended);
+    let mut run = |rounds: std::ops::Range<u64>| {
+        for round in rounds {
+            let slba = round * 7 % (geometry.blocks / u64::from(blocks)) * u64::from(blocks);
+            let mut data = pool.take().unwrap();
+            data.truncate(len);
+            data.fill(round as u8 | 1);
+            let write = Operation::Write { slba, data: data.into(), fua: false };
+            let read = Operation::Read { slba, blocks, fua: false };
+            for operation in [write, read] {
+                match backend.submit(operation, &mut buffers, finished.ticket(round)) {
+                    Progress::Done(outcome) => drop(outcome.unwrap()),
+                    Progress::Pending => {
+                        let timeout = Timespec { tv_sec: 20, tv_nsec: 0 };
+                        while ended.is_empty() {
+                            assert!(
+                                poll(&mut [PollFd::new(&wake, PollFlags::IN)], Some(&timeout)).unwrap() > 0
+                            );
+                            wake.clear();
+                            finished.drain(&mut ended);
+                        }
+                        ended.drain(..).for_each(|finish| drop(finish.outcome.unwrap()));
                     }
-                    ended.drain(..).for_each(|finish| drop(finish.outcome.unwrap()));
                 }
             }
         }
-    }
+    };
+    // The queue's list and the caller's change places: both are as large as they get after two rounds.
+    run(0..2);
+    measure(|| run(2..rounds + 2)).count_total
 }
 
 fn steady(backend: &dyn Backend) -> u64 {
@@ -78,8 +55,7 @@ fn steady(backend: &dyn Backend) -> u64 {
     let mut allocations = 0;
     for blocks in sizes {
         operate(backend, &pool, blocks, 600);
-        operate(backend, &pool, blocks, 600);
-        allocations += ALLOCATIONS.get();
+        allocations += operate(backend, &pool, blocks, 600);
     }
     allocations
 }

@@ -1,15 +1,13 @@
 //! In steady state a session allocates nothing for a read or an in-capsule write that its namespace ends at once.
-#![allow(unsafe_code, reason = "a global allocator is the only way to count allocations")]
 #![allow(clippy::unwrap_used, reason = "what a test cannot have it fails for")]
 
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
     os::fd::{AsFd, BorrowedFd},
     sync::Arc,
     time::Instant,
 };
 
+use allocation_counter::measure;
 use nvmf_controller::{
     NamespaceOptions, Server, ServerOptions, Session, SubsystemOptions,
     backend::{BlockSize, RamBackend},
@@ -26,29 +24,6 @@ use nvmf_wire::{
     property::{Cc, PropertyOffset},
     zerocopy::{IntoBytes, little_endian::U16},
 };
-
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: everything is the system allocator's; counting touches a constant-initialised thread-local and allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 /// An engine that takes every answer and remembers the last completion.
 struct Sink {
@@ -186,23 +161,24 @@ fn steady_state() {
 
     // What the transport brings in capsules comes from its own pool.
     let capsules = Pool::new(Arc::new(Pages), 4096, 64);
-    for round in 0..200u64 {
-        if round == 100 {
-            ALLOCATIONS.set(0);
-        }
-        for slot in 0..32u16 {
-            let slba = (round * 32 + u64::from(slot)) % 100 * 8;
-            if slot % 2 == 0 {
-                bench.deliver(io, slot, Rw::new(slba, 8).read(1), RequestData::Remote { len: 4096 });
-            } else {
-                let mut data = capsules.take().unwrap();
-                data.fill(round as u8);
-                bench.deliver(io, slot, Rw::new(slba, 8).write(1), RequestData::InCapsule(data));
+    let mut rounds = |rounds: std::ops::Range<u64>| {
+        for round in rounds {
+            for slot in 0..32u16 {
+                let slba = (round * 32 + u64::from(slot)) % 100 * 8;
+                if slot % 2 == 0 {
+                    bench.deliver(io, slot, Rw::new(slba, 8).read(1), RequestData::Remote { len: 4096 });
+                } else {
+                    let mut data = capsules.take().unwrap();
+                    data.fill(round as u8);
+                    bench.deliver(io, slot, Rw::new(slba, 8).write(1), RequestData::InCapsule(data));
+                }
             }
+            bench.handle();
         }
-        bench.handle();
-    }
+    };
+    rounds(0..100);
+    let counted = measure(|| rounds(100..200));
     assert_eq!(bench.engine.answers, 3 + 200 * 32);
     assert_eq!(subsystem.counters().reads, 100 * 32);
-    assert_eq!(ALLOCATIONS.get(), 0, "allocations over 3200 commands");
+    assert_eq!(counted.count_total, 0, "allocations over 3200 commands");
 }

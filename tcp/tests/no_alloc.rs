@@ -1,53 +1,19 @@
-//! That the data path allocates nothing once it is warm. Alone in its process, because the allocator is the process's.
+//! That the data path allocates nothing once it is warm.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
     reason = "a test, and a driver: it reads the clock"
 )]
-#![allow(unsafe_code, reason = "an allocator that counts")]
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
+use allocation_counter::measure;
 use nvmf_tcp::{Tcp, TcpConfig, pdu::DigestPolicy};
 use nvmf_transport::{
     Command, ConnectOptions, ControllerEngine, ControllerEvent, Data, Engine, Gather, HostEngine, HostEvent,
     Pages, Pool, QueueKind, QueueSettings, Region, RequestData, Target, View, Wire,
 };
 use nvmf_wire::{Cqe, IoOpcode, Sqe};
-
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: all is passed on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.realloc(at, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const DEPTH: u16 = 32;
 
@@ -179,10 +145,8 @@ fn reads_and_writes_allocate_nothing() {
             };
             // Warm: every list has grown to what a full queue needs, every pooled buffer exists.
             run(&mut bench, 500);
-            let before = ALLOCATIONS.load(Ordering::Relaxed);
-            run(&mut bench, 1500);
-            let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
-            assert_eq!(allocations, 0, "{what}, digests {digests}");
+            let allocations = measure(|| run(&mut bench, 1500));
+            assert_eq!(allocations.count_total, 0, "{what}, digests {digests}");
             let mut ended = 0;
             while ended < u64::from(DEPTH) {
                 ended += bench.pass(sqe, false);
