@@ -15,8 +15,8 @@ use nvmf_rdma::{
 };
 use nvmf_transport::{
     Close, CloseReason, Command, ConnectOptions, ControllerEngine, ControllerEvent, Data, ErrorKind,
-    HostEngine, HostEvent, HostTransport as _, Memory as _, Offer, Pages, QueueKind, Target, Transport as _,
-    Wire,
+    HostEngine, HostEvent, HostTransport as _, ListenerId, Memory as _, Offer, Pages, QueueKind, Target,
+    Transport as _, Wire,
 };
 use nvmf_wire::{Cqe, IoOpcode, Sqe};
 
@@ -187,6 +187,48 @@ fn memory_from_elsewhere_is_copied() {
     );
     assert!(matches!(&world.heard[1],
         HostEvent::Completed { data: Data::FromController(data), .. } if data.iter().all(|&byte| byte == 5)));
+}
+
+#[test]
+fn a_socket_accepted_elsewhere_becomes_a_queue() {
+    let transport = Rdma::new(SoftIwarp::default(), RdmaConfig::default()).expect("a configuration");
+    let door = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("to listen");
+    let target = Target::new(Wire::RDMA, door.local_addr().expect("an address"));
+    let mut controller = transport.controller().expect("a controller");
+    let mut host = transport.host().expect("a host");
+    host.connect(&target, &options(1)).expect("to connect");
+    let (mut heard, mut seen) = (Vec::new(), Vec::new());
+    let deadline = Duration::from_secs(10);
+    #[expect(clippy::disallowed_methods, reason = "real engines live in real time")]
+    let start = Instant::now();
+    let mut now = start;
+    let mut adopted = false;
+    door.set_nonblocking(true).expect("to poll");
+    while !matches!(
+        (&heard[..], &seen[..]),
+        ([HostEvent::Connected { .. }], [ControllerEvent::Accepted { .. }])
+    ) {
+        assert!(now < start + deadline, "{heard:?} {seen:?}");
+        if let Ok((mut stream, _)) = door.accept() {
+            // What the demultiplexer of a port has read.
+            let mut first = [0; 4];
+            stream.set_nonblocking(false).expect("to block");
+            std::io::Read::read_exact(&mut stream, &mut first).expect("the first bytes");
+            assert_eq!(nvmf_soft_iwarp::mpa::looks_like_request(&first), Some(true));
+            controller.adopt(stream.into(), first.to_vec(), ListenerId(7)).expect("to adopt");
+            adopted = true;
+        }
+        host.poll(now, &mut heard).expect("the host's poll");
+        controller.poll(now, &mut seen).expect("the controller's poll");
+        #[expect(clippy::disallowed_methods, reason = "real engines live in real time")]
+        {
+            now = Instant::now();
+        }
+    }
+    assert!(
+        adopted && matches!(seen[0], ControllerEvent::Accepted { listener: ListenerId(7), .. }),
+        "{seen:?}"
+    );
 }
 
 #[test]

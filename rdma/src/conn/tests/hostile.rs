@@ -43,7 +43,7 @@ fn capsule() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn private_data_of_any_kind(bytes in prop::collection::vec(any::<u8>(), 0..600), ird in any::<u8>(), iwarp in any::<bool>()) {

@@ -8,12 +8,15 @@
 mod news;
 mod verbs;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc};
 
-use nvmf_soft_iwarp::EndpointConfig;
-use nvmf_transport::{Error, Offer, Stage, Target};
+use nvmf_soft_iwarp::{EndpointConfig, Handover};
+use nvmf_transport::{Error, ListenerId, Offer, Stage, Target};
 
-use crate::verbs::{Capacity, Device, KeyScope, Kind, Provider};
+use crate::{
+    RdmaControllerEngine,
+    verbs::{Capacity, Device, KeyScope, Kind, ListenId, Provider},
+};
 
 pub use nvmf_soft_iwarp::config::CrcPolicy;
 pub use verbs::SoftIwarpVerbs;
@@ -128,6 +131,15 @@ impl Provider for SoftIwarp {
         config.backlog = capacity.backlog;
         SoftIwarpVerbs::new(config, &self.options, self.device())
             .map_err(|e| Error::from_io(Stage::Setup, "cannot create a soft-iWARP endpoint", e))
+    }
+}
+
+impl RdmaControllerEngine<SoftIwarpVerbs> {
+    /// Takes over a connected socket that somebody else has accepted and found to begin with an MPA request
+    /// ([`nvmf_soft_iwarp::mpa::looks_like_request`]); `bytes` were read from it. Its queue counts as come by `listener`, which
+    /// is the same for all sockets that are on their way at a time. `Accepted` follows once the host has negotiated.
+    pub fn adopt(&mut self, socket: OwnedFd, bytes: Vec<u8>, listener: ListenerId) -> Result<(), Error> {
+        self.verbs_mut().adopt(Handover { socket, bytes }, ListenId(listener.0))
     }
 }
 
