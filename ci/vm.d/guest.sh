@@ -123,7 +123,8 @@ target_remove() { # target_remove NQN: with its namespaces
 ram_disks() { modprobe brd rd_nr="$1" rd_size="$(($2 * 1024))"; } # ram_disks COUNT MIB: /dev/ram0 ...
 
 # --- Data. Emulation is slow: comparing costs less than a good checksum.
-direct() { dd if="$1" bs=1M iflag=direct status=none; } # what a device holds, past the page cache
+# What a device holds, past the page cache: that knows nothing of what a target has written since to the device it holds open.
+direct() { dd if="$1" bs=1M iflag=direct status=none; }
 same() { cmp <(direct "$1") "$2"; } # same DEVICE FILE: the device was read anew and holds what the file holds
 # tree DIR: files of every kind that a file system makes blocks of: many small, a large one of noise, a sparse one, links.
 tree() {
