@@ -361,10 +361,11 @@ impl ControllerEngine for ControllerSide {
     }
 }
 
+/// An engine of each role.
+type Pair = (Box<dyn HostEngine>, Box<dyn ControllerEngine>);
+
 /// Both engines, joined.
-pub(crate) fn engines(
-    config: TcpConfig,
-) -> Result<(Box<dyn HostEngine>, Box<dyn ControllerEngine>), Failure> {
+pub(crate) fn engines(config: TcpConfig) -> Result<Pair, Failure> {
     let tcp = Tcp::new(config)?;
     let backlog = Backlog::default();
     let config = tcp.config();
