@@ -164,7 +164,7 @@ impl Worker {
     pub fn wait(&mut self, now: Instant, until: Option<Instant>) {
         let until = self.next_timeout().into_iter().chain(until).min();
         let engines = self.units.iter().map(|unit| unit.engine.wait_handle());
-        let rings = self.units.iter().filter_map(|unit| unit.session.wait_handle());
+        let rings = self.units.iter().filter_map(|unit| unit.session.ring()?.wait_handle());
         let handles: SmallVec<[BorrowedFd<'_>; 4]> =
             std::iter::once(self.wake.as_fd()).chain(engines).chain(rings).collect();
         self.blocked = self.waiter.idle(now, &handles, until);

@@ -20,7 +20,6 @@ mod timers;
 mod transfer;
 
 use std::{
-    os::fd::BorrowedFd,
     sync::{Arc, atomic::Ordering},
     time::Instant,
 };
@@ -145,9 +144,10 @@ impl Session {
         self.ring = Some(Ring::new());
     }
 
-    /// What to wait for besides the engine and the wake-up; it may come and go between two calls of [`Session::advance`].
-    pub fn wait_handle(&self) -> Option<BorrowedFd<'_>> {
-        self.ring.as_ref()?.wait_handle()
+    /// The ring, which is to be waited for besides the engine and the wake-up; whether it has something to wait for may change
+    /// with every call of [`Session::advance`].
+    pub fn ring(&self) -> Option<&Ring> {
+        self.ring.as_ref()
     }
 
     /// Hands over what was submitted to the ring and takes what has ended there. Whether anything had.
