@@ -123,6 +123,8 @@ impl Association {
 
     fn notify(&mut self, cx: &mut Cx<'_>) {
         self.closing_step(Step::Notify);
+        // From here on the controller's timer stands still (NVMe Base 2.0 §3.9.3), and Keep Alive is out of sequence.
+        self.keep_alive.stop();
         let cc = self.farewell.cc.with_shn(ShutdownNotification::NORMAL);
         let sqe = PropertySet::new(PropertyOffset::CC, u64::from(cc.bits())).to_sqe();
         self.internal(cx, Lane::Admin, Internal::ShutdownNotification, sqe, Data::None, None);

@@ -216,6 +216,17 @@ fn closing_finishes_requests_and_shuts_the_controller_down() {
 }
 
 #[test]
+fn a_controller_that_shuts_down_is_not_kept_alive() {
+    let mut sim = Sim::live(options());
+    sim.fake.rule(|_, sqe| (sqe.fctype() == Some(FabricsType::PROPERTY_SET)).then_some(Reply::Hold));
+    sim.association.close(&mut sim.fake, sim.now, true);
+    sim.run(Duration::from_secs(4));
+    assert_eq!(sim.association.state(), State::Closing);
+    // Its timer stands still (CSTS.SHST is not 0), and Linux's target calls the command out of sequence.
+    assert_eq!(sim.fake.count(AdminOpcode::KEEP_ALIVE.0, true), 0);
+}
+
+#[test]
 fn closing_is_bounded_and_everything_ends() {
     let mut sim = Sim::live(options());
     sim.fake.rule(|_, _| Some(Reply::Hold));
