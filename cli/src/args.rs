@@ -15,7 +15,7 @@ use clap_complete::Shell;
 use std::path::PathBuf;
 
 pub(crate) use bench::{BenchArgs, DemoArgs, Switch};
-pub(crate) use connect::{ConnectArgs, DigestWish, TransportChoice};
+pub(crate) use connect::{ConnectArgs, CrcRule, DigestWish, TransportChoice};
 pub(crate) use inspect::{DiscoverArgs, IdentifyArgs, TransportsArgs};
 pub(crate) use io::{CopyArgs, CopyEnd, ReadArgs, WriteArgs};
 pub(crate) use serve::{Backing, DigestRule, FileIo, PollMode, ServeArgs};
@@ -28,6 +28,8 @@ const ABOUT: &str = "NVMe over Fabrics in user space: serve, discover, read, wri
 const URIS: &str = "\
 URIs:
   nvme+tcp://HOST[:PORT][/NQN][?nsid=N]   NVMe/TCP
+  nvme+rdma://HOST[:PORT][/NQN][?nsid=N]  NVMe/RDMA: an RDMA device that leads
+                                          there, else iWARP in software
   nvme://HOST[:PORT][/NQN][?nsid=N]       any wire: selection chooses
   HOST is a name, an IPv4 address, or an IPv6 address in brackets, with its
   scope where it has one: 192.0.2.7, [2001:db8::7], [fe80::7%eth0]. PORT is

@@ -15,7 +15,7 @@ use toml::Spanned;
 use uuid::Uuid;
 
 use crate::{
-    args::{self, Backing, DigestRule, FileIo, Nqn, PeerNqn, PollMode},
+    args::{self, Backing, CrcRule, DigestRule, FileIo, Nqn, PeerNqn, PollMode},
     uri::Uri,
 };
 
@@ -48,6 +48,9 @@ pub(crate) struct TransportSection {
     /// Software NVMe/TCP.
     #[serde(default)]
     pub(crate) tcp: TcpSection,
+    /// NVMe/RDMA, by whichever device or software.
+    #[serde(default)]
+    pub(crate) rdma: RdmaSection,
 }
 
 /// `[transport.tcp]`
@@ -67,6 +70,32 @@ pub(crate) struct TcpSection {
     /// MAXH2CDATA.
     #[serde(default, deserialize_with = "h2c_data")]
     pub(crate) max_h2c_data: Option<u32>,
+}
+
+/// `[transport.rdma]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RdmaSection {
+    /// In-capsule data of I/O queues; every receive has room for it.
+    #[serde(default, deserialize_with = "rdma_in_capsule")]
+    pub(crate) in_capsule_data: Option<u32>,
+    /// The most data of one command.
+    #[serde(default, deserialize_with = "rdma_transfer")]
+    pub(crate) max_transfer: Option<u32>,
+    /// Entries of the largest queue.
+    #[serde(default, deserialize_with = "queue_size")]
+    pub(crate) max_queue_size: Option<u16>,
+    /// Keyed SGL descriptors of one command (MSDBD).
+    #[serde(default, deserialize_with = "descriptors")]
+    pub(crate) sgl_descriptors: Option<u16>,
+    /// RDMA READs outstanding on a connection.
+    #[serde(default, deserialize_with = "read_depth")]
+    pub(crate) read_depth: Option<u8>,
+    /// Bytes that a send carries without naming memory; the device may lower it.
+    #[serde(default, deserialize_with = "inline_data")]
+    pub(crate) inline_data: Option<u32>,
+    /// Whether frames of iWARP in software carry a CRC.
+    pub(crate) crc: Option<CrcRule>,
 }
 
 /// `[[subsystems]]`
@@ -279,6 +308,34 @@ fn in_capsule<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>,
 /// MAXH2CDATA is at least 4096 and a multiple of 4 (NVMe/TCP Transport 1.0 §3.6.2.3).
 fn h2c_data<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     bounded(deserializer, 4096..(1 << 32), "max_h2c_data is at least 4096").map(|value| Some(value & !3))
+}
+
+/// Rounded down to a multiple of 16, the unit of IOCCSZ.
+fn rdma_in_capsule<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    bounded(deserializer, 0..65537, "in-capsule data is from 0 to 64k").map(|value| Some(value & !15))
+}
+
+fn rdma_transfer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    bounded(deserializer, 4096..0xFF_F001, "max_transfer is from 4096 to 16773120").map(Some)
+}
+
+fn queue_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    let size = bounded(deserializer, 32..16_385, "max_queue_size is a number from 32 to 16384")?;
+    Ok(u16::try_from(size).ok())
+}
+
+fn descriptors<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    let count = bounded(deserializer, 1..257, "sgl_descriptors is a number from 1 to 256")?;
+    Ok(u16::try_from(count).ok())
+}
+
+fn read_depth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::Error> {
+    let depth = bounded(deserializer, 1..255, "read_depth is a number from 1 to 254")?;
+    Ok(u8::try_from(depth).ok())
+}
+
+fn inline_data<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    bounded(deserializer, 0..4097, "inline_data is from 0 to 4096").map(Some)
 }
 
 /// What is wrong with a configuration, and where.

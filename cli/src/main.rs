@@ -10,6 +10,7 @@ mod config;
 mod connect;
 mod copy;
 mod demo;
+mod devices;
 mod discover;
 mod disk;
 mod failure;

@@ -19,7 +19,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::{
     args::{FileIo, PollMode, ServeArgs},
-    config::{Config, ListenUri, NamespaceSection, Serial, SubsystemSection},
+    config::{Config, ListenUri, NamespaceSection, Serial, SubsystemSection, TransportSection},
     disk::clock,
     failure::{Code, Failure},
     output::Output,
@@ -39,12 +39,7 @@ pub(crate) fn serve(args: ServeArgs, output: Output) -> Result<(), Failure> {
         Some(path) => Config::load(path)?,
         None => Config::default(),
     };
-    let mut tcp = config.transport.clone();
-    tcp.tcp.header_digest = args.header_digest.or(tcp.tcp.header_digest);
-    tcp.tcp.data_digest = args.data_digest.or(tcp.tcp.data_digest);
-    tcp.tcp.pda = args.pda.or(tcp.tcp.pda);
-    tcp.tcp.in_capsule_data = args.in_capsule_data.or(tcp.tcp.in_capsule_data);
-    tcp.tcp.max_h2c_data = args.max_h2c_data.or(tcp.tcp.max_h2c_data);
+    let settings = settings(&args, &config);
     let cpus = if args.cpu.is_empty() { config.cpu.clone() } else { args.cpu.clone() };
     let threads = args.threads.or(config.threads.map(|threads| u16::from(threads.get())));
     let threads = threads.map_or(cpus.len().max(1), usize::from);
@@ -58,7 +53,7 @@ pub(crate) fn serve(args: ServeArgs, output: Output) -> Result<(), Failure> {
             "nvmf serve --ram 1GiB   or: nvmf serve --file disk.img   or: nvmf serve --config nvmf.toml",
         ));
     }
-    let transports = transports::for_controllers(&tcp)?;
+    let transports = transports::for_controllers(&settings)?;
     let options = ServeOptions {
         listen: listen(&args, &config)?,
         threads,
@@ -75,6 +70,20 @@ pub(crate) fn serve(args: ServeArgs, output: Output) -> Result<(), Failure> {
     output.note("shutting down");
     serving.shutdown()?;
     Ok(())
+}
+
+/// The transports' settings: what the command line says, else the configuration.
+fn settings(args: &ServeArgs, config: &Config) -> TransportSection {
+    let TransportSection { mut tcp, mut rdma } = config.transport.clone();
+    tcp.header_digest = args.header_digest.or(tcp.header_digest);
+    tcp.data_digest = args.data_digest.or(tcp.data_digest);
+    tcp.pda = args.pda.or(tcp.pda);
+    tcp.in_capsule_data = args.in_capsule_data.or(tcp.in_capsule_data);
+    tcp.max_h2c_data = args.max_h2c_data.or(tcp.max_h2c_data);
+    rdma.in_capsule_data = args.in_capsule_data.or(rdma.in_capsule_data);
+    rdma.read_depth = args.read_depth.or(rdma.read_depth);
+    rdma.crc = args.mpa_crc.or(rdma.crc);
+    TransportSection { tcp, rdma }
 }
 
 /// The configuration's subsystems, and the one of the command line.

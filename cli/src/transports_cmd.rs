@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::{
     args::TransportsArgs,
     connect,
+    devices::Devices,
     failure::Failure,
     output::{Output, Style, bytes, table},
     transports,
@@ -54,6 +55,8 @@ struct Answer {
     transports: Vec<Row>,
     limits: Vec<Limits>,
     selected: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rdma: Option<Devices>,
 }
 
 /// `nvmf transports`
@@ -85,6 +88,7 @@ pub(crate) fn transports(args: TransportsArgs, output: Output) -> Result<(), Fai
         selected: rows.iter().find(|row| row.accepts).map(|row| row.transport),
         transports: rows,
         limits,
+        rdma: args.explain.then(|| Devices::from(transports::rdma_report())),
     };
     output.result(&answer, || answer.to_text(Style::of_stdout()))
 }
@@ -135,6 +139,8 @@ impl Answer {
             (Some(target), None) => format!("\n\nnone would carry a connection to {target}"),
             (None, _) => String::new(),
         };
-        format!("{}\n\n{limits}{chosen}", rows_to_text(&self.transports, style))
+        let devices = self.rdma.as_ref().map(|devices| format!("\n\n{}", devices.to_text(style)));
+        let devices = devices.unwrap_or_default();
+        format!("{}\n\n{limits}{devices}{chosen}", rows_to_text(&self.transports, style))
     }
 }

@@ -50,6 +50,17 @@ pub(crate) enum DigestWish {
     Offer,
 }
 
+/// When iWARP frames carry a CRC32C. A peer that wants one always gets it (RFC 5044 §6.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum CrcRule {
+    /// Always.
+    #[default]
+    Require,
+    /// Where the peer wants it.
+    WhenAsked,
+}
+
 /// Options of a connection.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ConnectArgs {
@@ -61,21 +72,29 @@ pub(crate) struct ConnectArgs {
     #[arg(long, value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(crate::transports::NAMES), conflicts_with = "transport", help_heading = TRANSPORT)]
     pub(crate) exclude_transport: Vec<String>,
 
-    /// Protect every PDU header with a CRC32C; `=offer` goes on without if the controller has none
+    /// NVMe/TCP: protect every PDU header with a CRC32C; `=offer` goes on without if the controller has none
     #[arg(long, value_enum, value_name = "RULE", num_args = 0..=1, require_equals = true, default_missing_value = "require", help_heading = TRANSPORT)]
     pub(crate) header_digest: Option<DigestWish>,
 
-    /// Protect all data with a CRC32C; `=offer` goes on without if the controller has none
+    /// NVMe/TCP: protect all data with a CRC32C; `=offer` goes on without if the controller has none
     #[arg(long, value_enum, value_name = "RULE", num_args = 0..=1, require_equals = true, default_missing_value = "require", help_heading = TRANSPORT)]
     pub(crate) data_digest: Option<DigestWish>,
 
-    /// Ask for data aligned to (N + 1) * 4 bytes (HPDA, 0 to 31)
+    /// NVMe/TCP: ask for data aligned to (N + 1) * 4 bytes (HPDA, 0 to 31)
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=31), help_heading = TRANSPORT)]
     pub(crate) pda: u8,
 
-    /// Outstanding R2Ts allowed per command (1 to 65536)
+    /// NVMe/TCP: outstanding R2Ts allowed per command (1 to 65536)
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=65536), help_heading = TRANSPORT)]
     pub(crate) max_r2t: u32,
+
+    /// soft-iwarp: whether frames carry a CRC32C
+    #[arg(long, value_enum, value_name = "RULE", help_heading = TRANSPORT)]
+    pub(crate) mpa_crc: Option<CrcRule>,
+
+    /// NVMe/RDMA: RDMA READs that the controller may have outstanding here (IRD) [default: 32]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=254), help_heading = TRANSPORT)]
+    pub(crate) read_depth: Option<u8>,
 
     /// Connect from this local address
     #[arg(long, value_name = "ADDR[:PORT]", value_parser = source, help_heading = TRANSPORT)]

@@ -41,11 +41,15 @@ pub(crate) struct IdentifyArgs {
 #[command(after_help = "\
 Examples:
   nvmf transports                              what this program can use on this machine
-  nvmf transports nvme+tcp://192.0.2.7:4420    who would carry a connection there, and why not the others")]
+  nvmf transports nvme+tcp://192.0.2.7:4420    who would carry a connection there, and why not the others
+  nvmf transports --explain                    the RDMA devices as well, and what each can do")]
 pub(crate) struct TransportsArgs {
     /// Judge them for a connection there; sends nothing but name queries
     #[arg(value_name = "URI")]
     pub(crate) uri: Option<Uri>,
+    /// List the RDMA devices of this machine with what they can do
+    #[arg(long)]
+    pub(crate) explain: bool,
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
 }

@@ -7,7 +7,7 @@ use clap::{
 };
 use serde::Deserialize;
 
-use super::{Nqn, PeerNqn, size, size32};
+use super::{CrcRule, Nqn, PeerNqn, size, size32};
 use crate::uri::Uri;
 
 const WHAT: &str = "What to serve";
@@ -21,6 +21,7 @@ Examples:
   nvmf serve --ram 1GiB
   nvmf serve --listen nvme+tcp://0.0.0.0:4420 --subsystem nqn.2014-08.org.example:disk1 --file disk.img --block-size 4096
   nvmf serve --listen nvme+tcp://[::1]:0 --ram 64M --ram 64M --allow-host nqn.2014-08.org.example:host7
+  nvmf serve --listen nvme+rdma://0.0.0.0:4420 --ram 1GiB
   nvmf serve --config nvmf.toml
 Namespaces are numbered from 1 in the order given. Prints `listening URI` for every listener, then `ready`.
 SIGTERM or SIGINT ends it: commands in progress are answered, files are synchronised, the exit code is 0.
@@ -31,6 +32,10 @@ Configuration (every key but nqn and one of ram and file may be left out):
   [transport.tcp]
   data_digest = \"require\"
   in_capsule_data = \"16k\"
+  [transport.rdma]
+  in_capsule_data = \"8k\"
+  read_depth = 32
+  crc = \"when-asked\"
   [[subsystems]]
   nqn = \"nqn.2014-08.org.example:disk1\"
   serial = \"DISK0001\"
@@ -73,25 +78,33 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "TEXT", help_heading = WHAT)]
     pub(crate) serial: Option<String>,
 
-    /// Header digest: give it to hosts that ask, never, or turn hosts without it away
+    /// NVMe/TCP: header digest: give it to hosts that ask, never, or turn hosts without it away
     #[arg(long, value_enum, value_name = "RULE", help_heading = TRANSPORT)]
     pub(crate) header_digest: Option<DigestRule>,
 
-    /// Data digest: give it to hosts that ask, never, or turn hosts without it away
+    /// NVMe/TCP: data digest: give it to hosts that ask, never, or turn hosts without it away
     #[arg(long, value_enum, value_name = "RULE", help_heading = TRANSPORT)]
     pub(crate) data_digest: Option<DigestRule>,
 
-    /// Ask for data aligned to (N + 1) * 4 bytes (CPDA, 0 to 31)
+    /// NVMe/TCP: ask for data aligned to (N + 1) * 4 bytes (CPDA, 0 to 31)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=31), help_heading = TRANSPORT)]
     pub(crate) pda: Option<u8>,
 
-    /// In-capsule data that I/O queues take, up to 64k
+    /// In-capsule data that I/O queues take, up to 64k [default: 16k, over RDMA 8k]
     #[arg(long, value_name = "SIZE", value_parser = size32, help_heading = TRANSPORT)]
     pub(crate) in_capsule_data: Option<u32>,
 
-    /// The most data a host may send in one PDU (MAXH2CDATA)
+    /// NVMe/TCP: the most data a host may send in one PDU (MAXH2CDATA)
     #[arg(long, value_name = "SIZE", value_parser = size32, help_heading = TRANSPORT)]
     pub(crate) max_h2c_data: Option<u32>,
+
+    /// soft-iwarp: whether frames carry a CRC32C
+    #[arg(long, value_enum, value_name = "RULE", help_heading = TRANSPORT)]
+    pub(crate) mpa_crc: Option<CrcRule>,
+
+    /// NVMe/RDMA: RDMA READs outstanding on a connection (ORD) [default: 32]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=254), help_heading = TRANSPORT)]
+    pub(crate) read_depth: Option<u8>,
 
     /// Threads that serve connections; each gets an equal share of them [default: as many as --cpu names, or 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256), help_heading = TUNING)]
