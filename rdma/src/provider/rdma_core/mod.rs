@@ -6,9 +6,8 @@
 //! (iWARP adapters cannot), memory windows and fast registration (not available to user space everywhere), and forking: a
 //! process that has opened an engine does not `fork` without `exec`.
 //!
-//! A device can be removed while it is used: its connections end with `DeviceRemoved`. Of drivers that do not let go of user space
-//! by themselves (siw and rxe in Linux 6.1), the kernel waits with the removal until this process ends: librdmacm keeps a device
-//! open for as long as it is listed.
+//! A device can be removed while it is used: its connections end with `DeviceRemoved`, as soon as the kernel tells. librdmacm
+//! keeps a device open for as long as it is listed, so a driver that waits for its users is gone only when this process ends.
 //!
 //! Start with `context` for what belongs to the process, then `engine` for what belongs to one thread; `cm` has the
 //! connections' lives, `path` the data path, `probe` what can be shown to people.
