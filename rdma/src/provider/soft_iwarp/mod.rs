@@ -3,8 +3,11 @@
 //! Needs no device, no module and no privilege, and is wire-compatible with RNICs and with Linux `siw`. Every command gets a
 //! key of its own, with its bounds and rights and for its connection only; so does the sink of every RDMA READ. Memory needs no
 //! registration of its own: pieces are registered with the request that names them, for as long as it is outstanding, which costs
-//! a table entry. Start with [`SoftIwarp`]; `verbs.rs` is the data path, `news.rs` what the endpoint reports.
+//! a table entry. Start with [`SoftIwarp`]; `verbs.rs` is the data path, `memory.rs` what is registered,
+//! `news.rs` what the endpoint reports.
 
+mod handover;
+mod memory;
 mod news;
 mod verbs;
 

@@ -18,7 +18,11 @@ impl SoftIwarpVerbs {
                 let number =
                     listener.map(|listener| self.listeners.iter().position(|&known| known == Some(listener)));
                 let listener = match number {
-                    None => self.adopted,
+                    None => {
+                        let place = self.adopted.iter().position(|&(known, _)| known == request);
+                        let Some(place) = place else { return };
+                        self.adopted.swap_remove(place).1
+                    }
                     Some(Some(number)) => ListenId(number as u32),
                     // The listener was closed meanwhile.
                     Some(None) => {

@@ -6,23 +6,21 @@ use std::{
     io,
     net::SocketAddr,
     os::fd::BorrowedFd,
-    ptr::NonNull,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use nvmf_soft_iwarp::{
     Access, ConnectionConfig, Endpoint, EndpointConfig, Event, Handover, Listener, Operation as SoftOp,
-    Payload, Qp, QpConfig, ReceiveRequest, RegionOptions, Remote as SoftRemote, Request, STag,
-    SendRequest as SoftSend, Sge as SoftSge,
+    Payload, Qp, QpConfig, ReceiveRequest, Remote as SoftRemote, Request, STag, SendRequest as SoftSend,
 };
-use nvmf_transport::{Error, ErrorKind, Memory, Pages, Region, Stage};
+use nvmf_transport::{Error, ErrorKind, Memory, Pages, Stage};
 use smallvec::SmallVec;
 
 use super::{Options, at};
 use crate::verbs::{
-    CmEvent, Completion, ConnId, ConnParams, Device, Keys, ListenId, QpCaps, RecvRequest, RemoteAccess,
-    RemoteKey, SendOp, SendRequest, Sge, Verbs,
+    CmEvent, Completion, ConnId, ConnParams, Device, Handovers, ListenId, QpCaps, RecvRequest, SendOp, SendRequest,
+    Verbs,
 };
 
 /// The verbs of one engine.
@@ -35,8 +33,8 @@ pub struct SoftIwarpVerbs {
     /// Connections by the slot of their queue pair.
     pub(super) by_qp: Vec<Option<ConnId>>,
     pub(super) listeners: Vec<Option<Listener>>,
-    /// What connections that were taken over count as come by.
-    pub(super) adopted: ListenId,
+    /// Requests that were taken over, and what they count as come by.
+    pub(super) adopted: Vec<(Request, ListenId)>,
     events: Vec<Event>,
     pub(super) news: Vec<CmEvent>,
     pub(super) completions: VecDeque<Completion>,
@@ -78,7 +76,7 @@ impl Conn {
     }
 }
 
-fn gone() -> Error {
+pub(super) fn gone() -> Error {
     Error::new(Stage::Transfer, ErrorKind::Reset, "the connection is gone")
 }
 
@@ -99,7 +97,7 @@ impl SoftIwarpVerbs {
             conns: Vec::new(),
             by_qp: Vec::new(),
             listeners: Vec::new(),
-            adopted: ListenId(u32::MAX),
+            adopted: Vec::new(),
             events: Vec::new(),
             news: Vec::new(),
             completions: VecDeque::new(),
@@ -109,13 +107,19 @@ impl SoftIwarpVerbs {
     }
 
     /// Takes over a connected socket that somebody else has accepted, of which `bytes` were read; its queue counts as come by
-    /// `listener`. The last value holds for all that are on their way.
+    /// `listener`.
     pub fn adopt(&mut self, handover: Handover, listener: ListenId) -> Result<(), Error> {
-        self.adopted = listener;
         self.posted = true;
-        self.endpoint
+        let request = self
+            .endpoint
             .adopt(handover)
-            .map_err(|e| Error::from_io(Stage::Setup, "cannot take over a connection", e))
+            .map_err(|e| Error::from_io(Stage::Setup, "cannot take over a connection", e))?;
+        // Of those that went before they had asked nothing is heard; their numbers are given again.
+        match self.adopted.iter_mut().find(|(known, _)| known.slot() == request.slot()) {
+            Some(place) => *place = (request, listener),
+            None => self.adopted.push((request, listener)),
+        }
+        Ok(())
     }
 
     pub(super) fn add(&mut self, conn: Conn) -> ConnId {
@@ -134,7 +138,7 @@ impl SoftIwarpVerbs {
         conn.as_mut().filter(|_| *generation == id.generation)
     }
 
-    fn qp(&mut self, id: ConnId) -> Result<Qp, Error> {
+    pub(super) fn qp(&mut self, id: ConnId) -> Result<Qp, Error> {
         self.conn(id).and_then(|conn| conn.qp).ok_or_else(gone)
     }
 
@@ -156,77 +160,6 @@ impl SoftIwarpVerbs {
         }
         self.events = events;
         polled.map_err(|e| Error::from_io(Stage::Transfer, "cannot ask which sockets are ready", e))
-    }
-
-    /// Registers the pieces of a request for as long as it is outstanding.
-    ///
-    /// # Safety
-    /// As for the posting call that names them.
-    unsafe fn name(
-        &mut self,
-        qp: Qp,
-        sges: &[Sge],
-        access: Access,
-    ) -> Result<(Tags, SmallVec<[SoftSge; 4]>), Error> {
-        let (mut tags, mut named) = (Tags::new(), SmallVec::new());
-        for sge in sges {
-            let start = std::ptr::with_exposed_provenance_mut::<u8>(sge.address as usize);
-            let start = NonNull::new(start).unwrap_or(NonNull::dangling());
-            let options = RegionOptions::new(access).only(qp);
-            // SAFETY: the caller keeps the bytes until the request has completed or the connection is destroyed; either
-            // deregisters before the caller hears of it. Connections hold no slices across calls.
-            match unsafe { self.endpoint.register_raw(start, sge.length as usize, options) } {
-                Ok(region) => {
-                    tags.push(region.stag);
-                    named.push(region.sge(0, sge.length));
-                }
-                Err(error) => {
-                    self.free(tags);
-                    return Err(Error::new(Stage::Memory, ErrorKind::Resources, error.to_string()));
-                }
-            }
-        }
-        Ok((tags, named))
-    }
-}
-
-impl Keys for SoftIwarpVerbs {
-    fn local_key(&mut self, _: ConnId, _: &Region) -> Option<u32> {
-        // All memory of the process will do.
-        Some(0)
-    }
-
-    unsafe fn expose(
-        &mut self,
-        conn: ConnId,
-        _: &Region,
-        start: *mut u8,
-        len: u32,
-        access: RemoteAccess,
-    ) -> Result<RemoteKey, Error> {
-        let qp = self.qp(conn)?;
-        let access = match access {
-            RemoteAccess::Read => Access::REMOTE_READ,
-            RemoteAccess::Write => Access::REMOTE_WRITE,
-        };
-        let start = NonNull::new(start).ok_or_else(gone)?;
-        let options = RegionOptions::new(access | Access::REMOTE_INVALIDATE).only(qp);
-        // SAFETY: the caller keeps the bytes untouched until `withdraw` or the connection's destruction, which deregister.
-        let region = unsafe { self.endpoint.register_raw(start, len as usize, options) }
-            .map_err(|error| Error::new(Stage::Memory, ErrorKind::Resources, error.to_string()))?;
-        if let Some(conn) = self.conn(conn) {
-            conn.exposed.push(region.stag);
-        }
-        Ok(RemoteKey { address: region.base, key: region.stag.value(), invalidate: true })
-    }
-
-    fn withdraw(&mut self, conn: ConnId, key: u32) {
-        let tag = STag::new(key);
-        let Some(conn) = self.conn(conn) else { return };
-        if let Some(place) = conn.exposed.iter().position(|&exposed| exposed == tag) {
-            conn.exposed.swap_remove(place);
-            let _ = self.endpoint.deregister(tag);
-        }
     }
 }
 
@@ -251,6 +184,10 @@ impl Verbs for SoftIwarpVerbs {
             self.endpoint.listen(address).map_err(|error| at(Stage::Listen, "listen at", address, error))?;
         self.listeners.push(Some(listener));
         Ok((ListenId(self.listeners.len() as u32 - 1), bound))
+    }
+
+    fn handovers(&mut self) -> Option<&mut dyn Handovers> {
+        Some(self)
     }
 
     fn unlisten(&mut self, listener: ListenId) {
