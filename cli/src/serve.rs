@@ -1,6 +1,6 @@
 //! `nvmf serve`: what the command line and the configuration say becomes a server; signals end it.
 //!
-//! stdout is for programs that start it: one line `listening URI` per listener, then `ready`. Everything else is on stderr.
+//! stdout is for programs that start it: one line `listening URI` per listener and wire, then `ready`. Everything else is on stderr.
 
 use std::{
     os::{fd::AsFd, unix::net::UnixStream},
@@ -53,7 +53,7 @@ pub(crate) fn serve(args: ServeArgs, output: Output) -> Result<(), Failure> {
             "nvmf serve --ram 1GiB   or: nvmf serve --file disk.img   or: nvmf serve --config nvmf.toml",
         ));
     }
-    let transports = transports::for_controllers(&settings)?;
+    let transports = transports::for_listeners(&settings)?;
     let options = ServeOptions {
         listen: listen(&args, &config)?,
         threads,

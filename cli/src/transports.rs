@@ -14,6 +14,7 @@ use nvmf_rdma::{
     },
     verbs::Provider,
 };
+use nvmf_shared_port::{SharedPort, SharedPortConfig};
 use nvmf_tcp::{
     Tcp, TcpConfig,
     pdu::{Alignment, DigestPolicy},
@@ -56,6 +57,19 @@ pub(crate) fn for_controllers(
     let all = all.with(Arc::new(tcp(tcp_config(&section.tcp)?)?));
     let all = all.with(Arc::new(over(RdmaCore::new(), &rdma)?));
     Ok(all.with(Arc::new(over(soft_iwarp(section.rdma.crc), &rdma)?)))
+}
+
+/// The same, and the one that serves several wires on one port where a listener leaves the wire open.
+pub(crate) fn for_listeners(
+    section: &TransportSection,
+) -> Result<Transports<dyn ControllerTransport>, Failure> {
+    let shared = SharedPort::new("tcp+soft-iwarp", SharedPortConfig::default())
+        .with(nvmf_shared_port::NVME_TCP, Arc::new(tcp(tcp_config(&section.tcp)?)?))
+        .with(
+            nvmf_shared_port::IWARP,
+            Arc::new(over(soft_iwarp(section.rdma.crc), &rdma_config(&section.rdma))?),
+        );
+    Ok(for_controllers(section)?.with(Arc::new(shared)))
 }
 
 /// What the system knows of RDMA devices.

@@ -31,6 +31,8 @@ pub struct ListenerEntry {
     pub portid: u16,
     /// The wire spoken there.
     pub wire: Wire,
+    /// Of NVMe/RDMA, the network under it.
+    pub rdma_provider: RdmaProvider,
     /// The address it is bound to; a wildcard is reported as the address the host has used.
     pub address: SocketAddr,
 }
@@ -130,7 +132,7 @@ impl Record<'_> {
             Wire::RDMA => {
                 let mut subtype = RdmaSubtype::zeroed();
                 subtype.qptype = RdmaQpType::RELIABLE_CONNECTED;
-                subtype.prtype = RdmaProvider::NONE;
+                subtype.prtype = self.listener.rdma_provider;
                 subtype.cms = RdmaConnectionManagement::RDMA_IP_CM;
                 entry.set_rdma(subtype);
             }

@@ -34,6 +34,7 @@ fn directory(subsystems: usize, listeners: usize) -> Directory {
             .map(|number| ListenerEntry {
                 portid: number as u16 + 1,
                 wire: Wire::TCP,
+                rdma_provider: RdmaProvider::NONE,
                 address: address(number),
             })
             .collect(),

@@ -18,8 +18,8 @@ use std::{
 };
 
 use nvmf_transport::{
-    ControllerTransport, Error, ErrorKind, Listener, ListenerId, NoTransport, Pages, Policy, Target,
-    Transports, Verdict, WaitPolicy, Waiter, Wake, Wire,
+    Advertisement, ControllerTransport, Error, ErrorKind, Listener, ListenerId, NoTransport, Pages, Policy,
+    Target, Transports, Verdict, WaitPolicy, Waiter, Wake, Wire,
 };
 use nvmf_wire::Status;
 use std::os::fd::AsFd;
@@ -164,15 +164,17 @@ impl Server {
                 engines: Vec::new(),
             });
         }
-        let mut listeners: Vec<ServedListener> = Vec::new();
+        let mut opened = Vec::new();
         let mut seats = Vec::new();
         for target in &options.listen {
-            listeners.push(open(&mut workers, &mut seats, transports, target, &options.policy)?);
+            opened.append(&mut open(&mut workers, &mut seats, transports, target, &options.policy)?);
         }
         // Only now: a failure above leaves nothing behind that discovery would tell of.
-        for listener in &mut listeners {
-            listener.portid = self.add_listener(listener.wire, listener.address);
-        }
+        let known = |(mut listener, how): (ServedListener, Advertisement)| {
+            listener.portid = self.advertise(how, listener.address);
+            listener
+        };
+        let listeners = opened.into_iter().map(known).collect();
         // A thread without listeners would never see a queue.
         workers.retain(|staffed| staffed.worker.is_reachable());
         let mut serving = Serving {
@@ -274,14 +276,14 @@ fn share(
     Ok(true)
 }
 
-/// Opens one listener: on the best transport that can, on every thread that can share it.
+/// Opens one listener: on the best transport that can, on every thread that can share it. One entry for each wire spoken there.
 fn open(
     workers: &mut [Staffed],
     seats: &mut Vec<(&'static str, Arc<Seats>)>,
     transports: &Transports<dyn ControllerTransport>,
     target: &Target,
     policy: &Policy,
-) -> Result<ServedListener, ServeError> {
+) -> Result<Vec<(ServedListener, Advertisement)>, ServeError> {
     let selection = transports
         .select(target, policy)
         .map_err(|source| ServeError::NoTransport { target: *target, source })?;
@@ -316,14 +318,18 @@ fn open(
                 }
             }
         }
-        return Ok(ServedListener {
-            wire: transport.wire(),
-            address,
-            transport: transport.name(),
-            portid: 0,
-            threads,
-            verdicts: selection.verdicts,
-        });
+        let entry = |how: Advertisement| {
+            let served = ServedListener {
+                wire: how.wire,
+                address,
+                transport: transport.name(),
+                portid: 0,
+                threads,
+                verdicts: selection.verdicts.clone(),
+            };
+            (served, how)
+        };
+        return Ok(transport.advertise(address).into_iter().map(entry).collect());
     }
     let source = failure
         .unwrap_or_else(|| Error::new(nvmf_transport::Stage::Listen, ErrorKind::Unsupported, "no candidate"));
@@ -331,7 +337,7 @@ fn open(
 }
 
 impl Serving {
-    /// The listeners, in the order they were asked for.
+    /// The listeners, in the order they were asked for; one that speaks several wires has an entry for each.
     pub fn listeners(&self) -> &[ServedListener] {
         &self.listeners
     }

@@ -13,7 +13,7 @@ use std::{
     time::Instant,
 };
 
-use nvmf_transport::Wire;
+use nvmf_transport::{Advertisement, Wire};
 use nvmf_wire::Nqn;
 
 use crate::{
@@ -154,11 +154,17 @@ impl Server {
 
     /// Makes a listener known to discovery; answers its port identifier. [`Server::serve`](crate::Server::serve) does so itself.
     pub fn add_listener(&self, wire: Wire, address: SocketAddr) -> u16 {
+        self.advertise(wire.into(), address)
+    }
+
+    /// The same, with what its transport says of it.
+    pub fn advertise(&self, how: Advertisement, address: SocketAddr) -> u16 {
+        let Advertisement { wire, rdma_provider } = how;
         let portid = {
             let mut config = self.shared.config();
             let portid = config.next_portid;
             config.next_portid = portid.checked_add(1).unwrap_or(1);
-            config.listeners.push(ListenerEntry { portid, wire, address });
+            config.listeners.push(ListenerEntry { portid, wire, rdma_provider, address });
             portid
         };
         self.shared.directory_changed();

@@ -1,17 +1,18 @@
 //! The transport as the program composes it.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use nvmf_transport::{
-    ControllerEngine, ControllerTransport, Error, HostEngine, HostTransport, Limits, Offer, Target,
-    Transport, Wire,
+    Advertisement, ControllerEngine, ControllerTransport, Error, HostEngine, HostTransport, Limits, Offer,
+    Target, Transport, Wire,
 };
 
 use crate::{
     config::{ConfigError, RdmaConfig},
     engine::{RdmaControllerEngine, RdmaHostEngine},
-    verbs::{Device, Provider},
+    verbs::{Device, Kind, Provider},
 };
+use nvmf_wire::log::discovery::RdmaProvider;
 
 /// NVMe/RDMA over the verbs of one provider.
 #[derive(Debug)]
@@ -93,5 +94,16 @@ impl<P: Provider> HostTransport for Rdma<P> {
 impl<P: Provider> ControllerTransport for Rdma<P> {
     fn controller_engine(&self) -> Result<Box<dyn ControllerEngine>, Error> {
         Ok(Box::new(self.controller()?))
+    }
+
+    fn advertise(&self, address: SocketAddr) -> Vec<Advertisement> {
+        let rdma_provider = match self.provider.kind_at(address.ip()) {
+            None => RdmaProvider::NONE,
+            Some(Kind::Iwarp) => RdmaProvider::IWARP,
+            // What rdma-core connects by unless it is told otherwise, and the one that can be routed.
+            Some(Kind::RoCe) => RdmaProvider::ROCE_V2,
+            Some(Kind::InfiniBand) => RdmaProvider::INFINIBAND,
+        };
+        vec![Advertisement { wire: Wire::RDMA, rdma_provider }]
     }
 }

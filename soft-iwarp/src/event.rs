@@ -16,6 +16,13 @@ pub struct Listener(pub(crate) u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Request(pub(crate) u64);
 
+impl Request {
+    /// A small number, shared by requests that do not live at the same time.
+    pub const fn slot(self) -> u32 {
+        self.0 as u32
+    }
+}
+
 /// What happened. Events of one queue pair are in order; `Disconnected` is its last, unless `ConnectFailed` or `Rejected` is.
 #[derive(Debug)]
 pub enum Event {

@@ -166,3 +166,21 @@ pub enum ControllerEvent {
         reason: CloseReason,
     },
 }
+
+impl ControllerEvent {
+    /// The queue it is about.
+    pub fn queue(&self) -> QueueId {
+        match self {
+            Self::Accepted { queue, .. } | Self::Closed { queue, .. } => *queue,
+            Self::Command { request, .. } | Self::Fetched { request, .. } => request.queue,
+        }
+    }
+
+    /// The same, to be renamed by an engine that passes on the events of another.
+    pub fn queue_mut(&mut self) -> &mut QueueId {
+        match self {
+            Self::Accepted { queue, .. } | Self::Closed { queue, .. } => queue,
+            Self::Command { request, .. } | Self::Fetched { request, .. } => &mut request.queue,
+        }
+    }
+}

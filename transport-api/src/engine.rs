@@ -11,7 +11,7 @@ use nvmf_wire::{Cid, Cqe};
 
 use crate::{
     Buffer, Command, ControllerEvent, Error, Gather, HostEvent, Limits, ListenerId, Memory, Misuse, QueueId,
-    Refused, RequestId, Target,
+    Refused, RequestId, Target, Wire,
 };
 
 /// Whether a queue carries the commands of the controller or of its namespaces.
@@ -145,7 +145,8 @@ pub trait Sharing {
     /// Gives every connection that comes by a listener to `to`.
     fn divert(&mut self, listener: ListenerId, to: Arc<dyn Placement>);
 
-    /// Takes over a connection that an engine of the same transport has accepted on its `listener`, within its own bounds.
+    /// Takes over a connection that was accepted elsewhere, within this engine's own bounds. Nothing has been read from it; its
+    /// queue counts as come by `listener`, which need not be one of this engine's.
     fn adopt(&mut self, connection: OwnedFd, listener: ListenerId, now: Instant);
 
     /// Connections of this engine, negotiated or not.
@@ -156,6 +157,11 @@ pub trait Sharing {
 pub trait ControllerEngine: Engine {
     /// How engines of this transport share listeners. `None`: each opens its own, if the address allows that.
     fn sharing(&mut self) -> Option<&mut dyn Sharing> {
+        None
+    }
+
+    /// The wire a queue is spoken on, of an engine that speaks several. `None`: its transport's.
+    fn wire(&self, _queue: QueueId) -> Option<Wire> {
         None
     }
 

@@ -52,6 +52,7 @@ mod error;
 mod gather;
 mod id;
 mod limits;
+pub mod poller;
 mod pool;
 mod select;
 mod slab;
@@ -76,7 +77,7 @@ pub use select::{
 };
 pub use slab::Slabs;
 pub use slots::CommandSlots;
-pub use target::{Target, Wire};
+pub use target::{Advertisement, Target, Wire};
 pub use wait::{WaitPolicy, Waiter};
 pub use wake::Wake;
 

@@ -66,6 +66,29 @@ pub struct Limits {
     pub remote_invalidate: bool,
 }
 
+impl Limits {
+    /// What holds whichever of two transports carries a queue.
+    #[must_use]
+    pub fn common(&self, other: &Self) -> Self {
+        let less = |one, other| if one == other { one } else { DigestBy::None };
+        Self {
+            max_transfer: self.max_transfer.min(other.max_transfer),
+            max_in_capsule: InCapsule {
+                admin: self.max_in_capsule.admin.min(other.max_in_capsule.admin),
+                io: self.max_in_capsule.io.min(other.max_in_capsule.io),
+            },
+            max_depth: self.max_depth.min(other.max_depth),
+            sgl: self.sgl & other.sgl,
+            max_descriptors: self.max_descriptors.min(other.max_descriptors),
+            max_segments: self.max_segments.min(other.max_segments),
+            max_fetches: self.max_fetches.min(other.max_fetches),
+            header_digest: less(self.header_digest, other.header_digest),
+            data_digest: less(self.data_digest, other.data_digest),
+            remote_invalidate: self.remote_invalidate && other.remote_invalidate,
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -1,8 +1,8 @@
 //! Which transport carries a connection: decided at connect time, with every reason kept.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
-use crate::{ControllerEngine, Error, HostEngine, Limits, Target, Wire};
+use crate::{Advertisement, ControllerEngine, Error, HostEngine, Limits, Target, Wire};
 
 /// A transport's answer to a target. No I/O is needed to give it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,11 @@ pub trait HostTransport: Transport {
 pub trait ControllerTransport: Transport {
     /// A new engine, for the thread that will own it.
     fn controller_engine(&self) -> Result<Box<dyn ControllerEngine>, Error>;
+
+    /// What discovery tells hosts of a listener at `address`: one entry for each wire spoken there.
+    fn advertise(&self, _address: SocketAddr) -> Vec<Advertisement> {
+        vec![self.wire().into()]
+    }
 }
 
 /// Who may be chosen.

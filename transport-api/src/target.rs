@@ -2,6 +2,8 @@
 
 use std::{fmt, net::SocketAddr};
 
+use nvmf_wire::log::discovery::RdmaProvider;
+
 /// The protocol on the wire, by its transport type number (NVMe-oF 1.1 §5.3, TRTYPE). Who carries it is the transport's name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Wire(pub u8);
@@ -64,5 +66,20 @@ impl fmt::Display for Target {
             Some(wire) => write!(f, "nvme+{wire}://{}", self.address),
             None => write!(f, "nvme://{}", self.address),
         }
+    }
+}
+
+/// One way in which a listener is reached, as the discovery log page tells of it (NVMe-oF 1.1 §5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Advertisement {
+    /// The wire.
+    pub wire: Wire,
+    /// Of NVMe/RDMA, the network under it (PRTYPE).
+    pub rdma_provider: RdmaProvider,
+}
+
+impl From<Wire> for Advertisement {
+    fn from(wire: Wire) -> Self {
+        Self { wire, rdma_provider: RdmaProvider::NONE }
     }
 }

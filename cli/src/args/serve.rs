@@ -21,9 +21,11 @@ Examples:
   nvmf serve --ram 1GiB
   nvmf serve --listen nvme+tcp://0.0.0.0:4420 --subsystem nqn.2014-08.org.example:disk1 --file disk.img --block-size 4096
   nvmf serve --listen nvme+tcp://[::1]:0 --ram 64M --ram 64M --allow-host nqn.2014-08.org.example:host7
-  nvmf serve --listen nvme+rdma://0.0.0.0:4420 --ram 1GiB
+  nvmf serve --listen nvme+rdma://0.0.0.0:4420 --ram 1GiB     an RDMA device, else iWARP in software
+  nvmf serve --listen nvme://0.0.0.0:4420 --ram 1GiB          NVMe/TCP and iWARP in software on one port
   nvmf serve --config nvmf.toml
-Namespaces are numbered from 1 in the order given. Prints `listening URI` for every listener, then `ready`.
+Namespaces are numbered from 1 in the order given. Prints `listening URI` for every listener
+and every wire spoken there, then `ready`.
 SIGTERM or SIGINT ends it: commands in progress are answered, files are synchronised, the exit code is 0.
 
 Configuration (every key but nqn and one of ram and file may be left out):

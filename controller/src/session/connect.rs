@@ -105,7 +105,8 @@ impl Session {
         until: Option<Instant>,
     ) {
         let (shared, address) = (self.shared.clone(), self.address(request.queue));
-        let (wire, transport) = (self.wire, engine.transport());
+        let wire = engine.wire(request.queue).unwrap_or(self.wire);
+        let transport = engine.transport();
         let Some((queue, tools)) = self.parts(engine, request.queue) else {
             return;
         };

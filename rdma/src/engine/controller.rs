@@ -2,14 +2,15 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    os::fd::BorrowedFd,
+    os::fd::{BorrowedFd, OwnedFd},
     sync::Arc,
     time::Instant,
 };
 
 use nvmf_transport::{
     Buffer, Close, ControllerEngine, ControllerEvent, Engine, Error, ErrorKind, Gather, Limits, Listener,
-    ListenerId, Memory, Misuse, QueueId, QueueSettings, Refused, RequestId, Stage, Target, Wire,
+    ListenerId, Memory, Misuse, Placement, QueueId, QueueSettings, Refused, RequestId, Sharing, Stage,
+    Target, Wire,
 };
 use nvmf_wire::Cqe;
 
@@ -192,7 +193,34 @@ impl<V: Verbs> Engine for RdmaControllerEngine<V> {
     }
 }
 
+impl<V: Verbs> Sharing for RdmaControllerEngine<V> {
+    fn divert(&mut self, listener: ListenerId, to: Arc<dyn Placement>) {
+        if let Some(handovers) = self.core.verbs.handovers() {
+            handovers.divert(ListenId(listener.0), Box::new(move |socket| to.place(socket, listener)));
+        }
+    }
+
+    fn adopt(&mut self, connection: OwnedFd, listener: ListenerId, _: Instant) {
+        let taken = self
+            .core
+            .verbs
+            .handovers()
+            .map(|handovers| handovers.take_over(connection, ListenId(listener.0)));
+        if let Some(Err(error)) = taken {
+            tracing::debug!(%error, "a connection cannot be taken over");
+        }
+    }
+
+    fn connections(&self) -> usize {
+        self.core.queues.len()
+    }
+}
+
 impl<V: Verbs> ControllerEngine for RdmaControllerEngine<V> {
+    fn sharing(&mut self) -> Option<&mut dyn Sharing> {
+        if self.core.verbs.handovers().is_some() { Some(self) } else { None }
+    }
+
     fn listen(&mut self, at: &Target) -> Result<Listener, Error> {
         if !at.allows(Wire::RDMA) {
             let detail = format!("this transport speaks nvme+rdma, not {at}");

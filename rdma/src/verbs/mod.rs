@@ -16,8 +16,8 @@ mod device;
 mod work;
 
 use std::{
-    net::SocketAddr,
-    os::fd::BorrowedFd,
+    net::{IpAddr, SocketAddr},
+    os::fd::{BorrowedFd, OwnedFd},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -75,8 +75,25 @@ pub trait Provider: Send + Sync + 'static {
     /// What every device of it can do: the narrowest of each value. Known without any device being there.
     fn least(&self) -> Device;
 
+    /// The protocol under the verbs at an address of this machine, as far as that can be told.
+    fn kind_at(&self, _local: IpAddr) -> Option<Kind> {
+        let devices = self.devices();
+        let first = devices.first()?.kind;
+        devices.iter().all(|device| device.kind == first).then_some(first)
+    }
+
     /// Verbs for one engine. Fails with the reason and the remedy where the machine cannot (no library, memlock too low).
     fn open(&self, capacity: &Capacity) -> Result<Self::Verbs, Error>;
+}
+
+/// Connections that are sockets, and so can be accepted by one and carried by another.
+pub trait Handovers {
+    /// Gives every connection that comes by a listener to `to`, before anything is read from it.
+    fn divert(&mut self, listener: ListenId, to: Box<dyn FnMut(OwnedFd) + Send>);
+
+    /// Takes over a connection that was accepted elsewhere and from which nothing has been read. [`CmEvent::Requested`] by
+    /// `listener` follows if its peer asks for a connection.
+    fn take_over(&mut self, connection: OwnedFd, listener: ListenId) -> Result<(), Error>;
 }
 
 /// The keys of memory. Each belongs to the device of a connection.
@@ -147,6 +164,11 @@ pub trait Verbs: Keys + Send + 'static {
 
     /// Listens at an address; port 0 picks one. Answers the address it got.
     fn listen(&mut self, at: SocketAddr) -> Result<(ListenId, SocketAddr), Error>;
+
+    /// How sockets that were accepted elsewhere are taken over; `None` where connections are no sockets of this process.
+    fn handovers(&mut self) -> Option<&mut dyn Handovers> {
+        None
+    }
 
     /// Stops to listen. Connections that came by it live on; requests not yet reported are dropped.
     fn unlisten(&mut self, listener: ListenId);

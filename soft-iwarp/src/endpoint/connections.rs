@@ -53,16 +53,32 @@ pub struct Handover {
     pub bytes: Vec<u8>,
 }
 
+/// A listening socket.
+#[derive(Debug)]
+pub(super) struct Listening {
+    socket: OwnedFd,
+    to: Option<Taker>,
+}
+
+/// Who gets the connections of a listener.
+struct Taker(Box<dyn FnMut(OwnedFd) + Send>);
+
+impl std::fmt::Debug for Taker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Taker")
+    }
+}
+
 /// Connections accepted from one listener in one pass.
 const ACCEPTS: usize = 16;
 
 impl Endpoint {
     /// Listens, and returns the address that was bound.
     pub fn listen(&mut self, address: SocketAddr) -> io::Result<(Listener, SocketAddr)> {
-        let (fd, bound) = socket::listen(address, &self.config)?;
-        let (slot, generation) = self.listeners.insert_with(|_, _| fd);
-        if let Some(fd) = self.listeners.at(slot)
-            && let Err(error) = self.poller.add(fd.as_fd(), LISTENER | slot, Interest::Read)
+        let (socket, bound) = socket::listen(address, &self.config)?;
+        let (slot, generation) = self.listeners.insert_with(|_, _| Listening { socket, to: None });
+        if let Some(Listening { socket, .. }) = self.listeners.at(slot)
+            && let Err(error) = self.poller.add(socket.as_fd(), LISTENER | slot, Interest::Read)
         {
             self.listeners.remove(slot);
             return Err(error.into());
@@ -73,9 +89,18 @@ impl Endpoint {
     /// Ends listening. Requests that came in before stay.
     pub fn unlisten(&mut self, listener: Listener) {
         let (slot, generation) = unpack(listener.0);
-        if let Some(fd) = self.listeners.get_mut(slot, generation) {
-            let _ = self.poller.remove(fd.as_fd());
+        if let Some(Listening { socket, .. }) = self.listeners.get_mut(slot, generation) {
+            let _ = self.poller.remove(socket.as_fd());
             self.listeners.remove(slot);
+        }
+    }
+
+    /// Gives the connections of a listener to `to`, as they are accepted and before anything is read from them; another endpoint may
+    /// [`adopt`](Self::adopt) them.
+    pub fn divert(&mut self, listener: Listener, to: Box<dyn FnMut(OwnedFd) + Send>) {
+        let (slot, generation) = unpack(listener.0);
+        if let Some(listening) = self.listeners.get_mut(slot, generation) {
+            listening.to = Some(Taker(to));
         }
     }
 
@@ -144,12 +169,17 @@ impl Endpoint {
     }
 
     /// Takes a connection that was accepted elsewhere, and of which `bytes` were read. A request event follows when the request
-    /// is complete.
-    pub fn adopt(&mut self, handover: Handover) -> io::Result<()> {
+    /// is complete, and has the name that is returned. Refused where as many wait as those of one listener may.
+    pub fn adopt(&mut self, handover: Handover) -> io::Result<Request> {
         let Handover { socket, bytes } = handover;
+        let waiting = self.pending.iter().filter(|pending| pending.listener.is_none()).count();
+        if waiting >= self.config.max_pending {
+            socket::reset_on_close(&socket);
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
         let request = self.take(socket, None, bytes)?;
         self.adopted.push(request);
-        Ok(())
+        Ok(request)
     }
 
     /// Gives a connection away that was neither accepted nor rejected.
@@ -202,8 +232,8 @@ impl Endpoint {
     // spec: IW-MPA-14
     pub(super) fn accept_some(&mut self, slot: u32, events: &mut Vec<Event>) {
         for _ in 0..ACCEPTS {
-            let Some(fd) = self.listeners.at(slot) else { return };
-            let socket = match socket::accept(fd) {
+            let Some(Listening { socket: listening, to }) = self.listeners.at(slot) else { return };
+            let socket = match socket::accept(listening) {
                 Ok(Some(socket)) => socket,
                 Ok(None) => return,
                 Err(error) => {
@@ -211,6 +241,10 @@ impl Endpoint {
                     return;
                 }
             };
+            if let Some(Taker(to)) = to {
+                to(socket);
+                continue;
+            }
             let listener = self.listeners.name(slot).map(|name| Listener(pack(name)));
             let waiting = self.pending.iter().filter(|pending| pending.listener == listener).count();
             if waiting >= self.config.max_pending {

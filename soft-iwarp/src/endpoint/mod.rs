@@ -17,11 +17,12 @@ mod timer;
 use std::{
     hash::{BuildHasher, RandomState},
     io,
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::BorrowedFd,
     ptr::NonNull,
     time::Instant,
 };
 
+use connections::Listening;
 pub use connections::{CallError, Handover};
 use pending::Pending;
 use poller::{Poller, Ready};
@@ -44,7 +45,7 @@ pub struct Endpoint {
     domain: Domain,
     streams: Slab<Stream>,
     pending: Slab<Pending>,
-    listeners: Slab<OwnedFd>,
+    listeners: Slab<Listening>,
     scratch: Box<[u8]>,
     /// Queue pairs with something to send or to end. Each is named once.
     work: Vec<u32>,

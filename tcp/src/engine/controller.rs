@@ -225,6 +225,10 @@ impl Sharing for TcpControllerEngine {
     }
 
     fn adopt(&mut self, connection: OwnedFd, listener: ListenerId, now: Instant) {
+        if let Err(error) = socket::prepare(&connection, &self.core.config) {
+            tracing::debug!(%error, "a connection cannot be taken over");
+            return;
+        }
         self.admit(connection, listener, now);
     }
 

@@ -7,14 +7,12 @@ use std::{
     time::Instant,
 };
 
-use nvmf_transport::{Close, Error, Limits, Misuse, QueueId, QueueSettings, Queues, Stage};
-
-use super::{
-    Connection,
+use nvmf_transport::{
+    Close, Error, Limits, Misuse, QueueId, QueueSettings, Queues, Stage,
     poller::{Interest, Poller, Ready},
-    socket,
-    stream::Stream,
 };
+
+use super::{Connection, socket, stream::Stream};
 use crate::{
     accelerator::{Accelerator, Datapath},
     config::TcpConfig,

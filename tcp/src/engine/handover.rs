@@ -2,12 +2,11 @@
 
 use std::time::Instant;
 
-use nvmf_transport::{DigestBy, Error, ErrorKind, QueueId, QueueInfo, Stage};
+use nvmf_transport::{DigestBy, Error, ErrorKind, QueueId, QueueInfo, Stage, poller::Interest};
 
 use super::{
     Connection,
     core::{Core, DATAPATH_TOKEN, Path},
-    poller::Interest,
     stream::Stream,
 };
 use crate::{

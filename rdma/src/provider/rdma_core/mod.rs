@@ -49,8 +49,8 @@ use self::{
     memory::Registrations,
 };
 use crate::verbs::{
-    Capacity, CmEvent, Completion, ConnId, ConnParams, Device, Keys, ListenId, Provider, QpCaps, RecvRequest,
-    RemoteAccess, RemoteKey, SendRequest, Verbs,
+    Capacity, CmEvent, Completion, ConnId, ConnParams, Device, Keys, Kind, ListenId, Provider, QpCaps,
+    RecvRequest, RemoteAccess, RemoteKey, SendRequest, Verbs,
 };
 
 /// What to say where everything is installed and there is nothing to use it with.
@@ -155,6 +155,17 @@ impl Provider for RdmaCore {
         let Ok(stack) = context::stack() else { return Vec::new() };
         let contexts = stack.contexts();
         contexts.iter().flat_map(|context| &context.adapter.ports).map(|port| port.device.clone()).collect()
+    }
+
+    fn kind_at(&self, local: IpAddr) -> Option<Kind> {
+        let stack = context::stack().ok()?;
+        if local.is_unspecified() {
+            let mut kinds = self.devices().into_iter().map(|device| device.kind);
+            let first = kinds.next()?;
+            return kinds.all(|kind| kind == first).then_some(first);
+        }
+        let (context, port) = device_at(stack, local).ok().flatten()?;
+        context.port(port).map(|device| device.kind)
     }
 
     fn least(&self) -> Device {

@@ -19,8 +19,8 @@ use smallvec::SmallVec;
 
 use super::{Options, at};
 use crate::verbs::{
-    CmEvent, Completion, ConnId, ConnParams, Device, Handovers, ListenId, QpCaps, RecvRequest, SendOp, SendRequest,
-    Verbs,
+    CmEvent, Completion, ConnId, ConnParams, Device, Handovers, ListenId, QpCaps, RecvRequest, SendOp,
+    SendRequest, Verbs,
 };
 
 /// The verbs of one engine.

@@ -5,28 +5,34 @@
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod epoll;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) use epoll::Poller;
+pub use epoll::Poller;
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod kqueue;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) use kqueue::Poller;
+pub use kqueue::Poller;
 
 /// Sockets reported by one call.
 const BATCH: usize = 128;
 
 /// What to be told about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Interest {
+pub enum Interest {
+    /// That it can be read.
     Read,
+    /// That it can be written.
     Write,
+    /// Either.
     Both,
 }
 
 /// A socket that is ready, by the token it was added with. An error counts as both.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ready {
-    pub(crate) token: u32,
-    pub(crate) read: bool,
-    pub(crate) write: bool,
+pub struct Ready {
+    /// What it was added with.
+    pub token: u32,
+    /// Whether it can be read.
+    pub read: bool,
+    /// Whether it can be written.
+    pub write: bool,
 }

@@ -15,34 +15,40 @@ use rustix::{
 
 use super::{BATCH, Interest, Ready};
 
+/// Watches descriptors.
 #[derive(Debug)]
-pub(crate) struct Poller {
+pub struct Poller {
     epoll: OwnedFd,
 }
 
 impl Poller {
-    pub(crate) fn new() -> io::Result<Self> {
+    /// Watches nothing yet.
+    pub fn new() -> io::Result<Self> {
         Ok(Self { epoll: epoll::create(CreateFlags::CLOEXEC)? })
     }
 
-    pub(crate) fn handle(&self) -> BorrowedFd<'_> {
+    /// Readable when something is ready; can be watched by another poller.
+    pub fn handle(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
     }
 
-    pub(crate) fn add(&self, fd: impl AsFd, token: u32, interest: Interest) -> io::Result<()> {
+    /// Watches a descriptor.
+    pub fn add(&self, fd: impl AsFd, token: u32, interest: Interest) -> io::Result<()> {
         epoll::add(&self.epoll, fd, EventData::new_u64(token.into()), flags(interest))
     }
 
-    pub(crate) fn modify(&self, fd: impl AsFd, token: u32, interest: Interest) -> io::Result<()> {
+    /// Changes what is asked of a watched descriptor.
+    pub fn modify(&self, fd: impl AsFd, token: u32, interest: Interest) -> io::Result<()> {
         epoll::modify(&self.epoll, fd, EventData::new_u64(token.into()), flags(interest))
     }
 
-    pub(crate) fn remove(&self, fd: impl AsFd) -> io::Result<()> {
+    /// Ends watching.
+    pub fn remove(&self, fd: impl AsFd) -> io::Result<()> {
         epoll::delete(&self.epoll, fd)
     }
 
     /// Appends what is ready now. Does not wait.
-    pub(crate) fn ready(&self, ready: &mut Vec<Ready>) -> io::Result<()> {
+    pub fn ready(&self, ready: &mut Vec<Ready>) -> io::Result<()> {
         let mut events = [const { MaybeUninit::<Event>::uninit() }; BATCH];
         let (events, _) = match epoll::wait(&self.epoll, &mut events[..], Some(&Timespec::default())) {
             Err(io::Errno::INTR) => return Ok(()),

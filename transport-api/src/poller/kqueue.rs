@@ -16,31 +16,37 @@ use rustix::{
 
 use super::{BATCH, Interest, Ready};
 
+/// Watches descriptors.
 #[derive(Debug)]
-pub(crate) struct Poller {
+pub struct Poller {
     kqueue: OwnedFd,
 }
 
 impl Poller {
-    pub(crate) fn new() -> io::Result<Self> {
+    /// Watches nothing yet.
+    pub fn new() -> io::Result<Self> {
         let kqueue = kqueue::kqueue()?;
         io::fcntl_setfd(&kqueue, io::FdFlags::CLOEXEC)?;
         Ok(Self { kqueue })
     }
 
-    pub(crate) fn handle(&self) -> BorrowedFd<'_> {
+    /// Readable when something is ready; can be watched by another poller.
+    pub fn handle(&self) -> BorrowedFd<'_> {
         self.kqueue.as_fd()
     }
 
-    pub(crate) fn add(&self, fd: impl AsFd, token: u32, interest: Interest) -> io::Result<()> {
+    /// Watches a descriptor.
+    pub fn add(&self, fd: impl AsFd, token: u32, interest: Interest) -> io::Result<()> {
         self.modify(fd, token, interest)
     }
 
-    pub(crate) fn modify(&self, fd: impl AsFd, token: u32, interest: Interest) -> io::Result<()> {
+    /// Changes what is asked of a watched descriptor.
+    pub fn modify(&self, fd: impl AsFd, token: u32, interest: Interest) -> io::Result<()> {
         self.set(fd.as_fd(), token, interest != Interest::Write, interest != Interest::Read)
     }
 
-    pub(crate) fn remove(&self, fd: impl AsFd) -> io::Result<()> {
+    /// Ends watching.
+    pub fn remove(&self, fd: impl AsFd) -> io::Result<()> {
         self.set(fd.as_fd(), 0, false, false)
     }
 
@@ -64,7 +70,7 @@ impl Poller {
     }
 
     /// Appends what is ready now. Does not wait.
-    pub(crate) fn ready(&self, ready: &mut Vec<Ready>) -> io::Result<()> {
+    pub fn ready(&self, ready: &mut Vec<Ready>) -> io::Result<()> {
         let mut events = [const { MaybeUninit::<Event>::uninit() }; BATCH];
         // SAFETY: nothing is changed, so no descriptor is named.
         let polled = unsafe {
