@@ -139,7 +139,7 @@ impl Session {
     }
 
     /// Lets operations on files go through an io_uring of this session. Whoever drives the session also waits for its
-    /// [`Session::wait_handle`].
+    /// [`Session::ring`].
     pub fn use_ring(&mut self) {
         self.ring = Some(Ring::new());
     }
