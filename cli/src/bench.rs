@@ -44,10 +44,10 @@ pub(crate) fn bench(args: BenchArgs, output: Output) -> Result<(), Failure> {
     })?;
     let mut report = measured.report;
     report.machine = Some(bed.machine().clone());
+    output.result(&report, || text::report(&report, Style::of_stdout()))?;
     if let Some(path) = &args.html {
         write_page(path, &results(bed.machine(), vec![report.clone()]))?;
     }
-    output.result(&report, || text::report(&report, Style::of_stdout()))?;
     match measured.last_error {
         Some(error) => {
             Err(error.note(format!("the last of {} errors, which no number includes", report.errors)))

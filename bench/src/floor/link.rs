@@ -20,9 +20,9 @@ use super::{DIGEST_LEN, Exchange, Traffic, strange};
 /// Received in one system call when payloads are small.
 const BOUNCE: usize = 256 << 10;
 /// Payloads from this size on are received straight into their place.
-const DIRECT: usize = 16 << 10;
-/// What is received besides such a payload: headers and no more, for what else comes would have to be copied.
-const BESIDE: usize = 512;
+const DIRECT: usize = 8 << 10;
+/// What is received besides such a payload: the next headers or a batch of commands, and little of what would have to be copied.
+const BESIDE: usize = 4 << 10;
 /// System calls in one go, so that what has been answered is sent at last.
 const RECEIVES: usize = 8;
 /// Entries of one vector (IOV_MAX).

@@ -51,10 +51,9 @@ pub(super) fn sweep(args: &BenchArgs, output: Output) -> Result<(), Failure> {
     steps.finish();
     let results = results(bed.machine(), reports);
     drop(bed);
-    if let Some(path) = &args.html {
-        write_page(path, &results)?;
-    }
-    output.result(&results, || text::sweep(&results, Style::of_stdout()))
+    // What took ten minutes is not lost to a path that cannot be written.
+    output.result(&results, || text::sweep(&results, Style::of_stdout()))?;
+    args.html.as_ref().map_or(Ok(()), |path| write_page(path, &results))
 }
 
 fn of_point(point: &Point, base: &Shape, connect: &ConnectArgs) -> (Shape, ConnectArgs) {

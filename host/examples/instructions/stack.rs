@@ -38,6 +38,7 @@ pub(crate) struct Stack {
     host: Host,
     association: AssociationId,
     worker: Worker,
+    backend: Arc<RamBackend>,
     load: Load,
     now: Instant,
     done: Vec<Done>,
@@ -58,8 +59,8 @@ impl Stack {
         let server = Server::new(ServerOptions::default());
         let nqn = Nqn::parse(SUBNQN)?;
         let subsystem = server.add_subsystem(SubsystemOptions::new(nqn))?;
-        let backend = RamBackend::new(BYTES, BlockSize::B512)?;
-        subsystem.add_namespace(1, NamespaceOptions::new(Arc::new(backend)))?;
+        let backend = Arc::new(RamBackend::new(BYTES, BlockSize::B512)?);
+        subsystem.add_namespace(1, NamespaceOptions::new(Arc::clone(&backend) as Arc<_>))?;
         let mut worker = Worker::new(&server, WaitPolicy::Spin)?;
         let engine = worker.add_engine(Wire::TCP, controller);
         let listener = worker.listen(engine, &Target::new(Wire::TCP, "127.0.0.1:0".parse()?))?;
@@ -73,11 +74,14 @@ impl Stack {
         #[expect(clippy::disallowed_methods, reason = "an arbitrary origin of time")]
         let now = Instant::now();
         let memory = host.memory();
-        let free = (0..load.depth).map(|_| memory.allocate(load.len)).collect::<Result<_, _>>()?;
+        let mut free = (0..load.depth).map(|_| memory.allocate(load.len)).collect::<Result<Vec<_>, _>>()?;
+        // Zeroes would not be stored.
+        free.iter_mut().for_each(|buffer| buffer.fill(0xa5));
         let mut stack = Self {
             host,
             association,
             worker,
+            backend,
             load,
             now,
             done: Vec::new(),
@@ -105,6 +109,9 @@ impl Stack {
         let load = self.load;
         self.load.write = true;
         self.run(BYTES.div_ceil(load.len as u64), false)?;
+        if self.backend.allocated() < BYTES {
+            return Err("the namespace is not filled: what is counted would not be what is said".into());
+        }
         self.load = load;
         self.place = 0;
         Ok(())
