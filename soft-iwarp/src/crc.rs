@@ -30,6 +30,9 @@ impl Crc32c {
     /// Adds `bytes`.
     #[inline]
     pub(crate) fn update(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         let mut digest = Digest::new_with_init_state(Crc32Iscsi, u64::from(self.state));
         digest.update(bytes);
         // The upper half of a 32-bit CRC is zero. `finalize` inverts, which is undone here.

@@ -46,6 +46,10 @@ impl fmt::Debug for Qp {
 pub struct STag(u32);
 
 impl STag {
+    /// All memory of this process, named by address: in requests of this side, once
+    /// [`Endpoint::trust_addresses`](crate::Endpoint::trust_addresses) was called. It names nothing for peers.
+    pub const LOCAL: Self = Self(0);
+
     /// The tag with this value, as it stands in a DDP header (where it is big-endian).
     pub const fn new(value: u32) -> Self {
         Self(value)

@@ -199,7 +199,7 @@ impl<V: Verbs, C: Connection> Core<V, C> {
 
     /// The second half: completions, ends, timers, and what is to be posted because of them.
     pub(super) fn end(&mut self, now: Instant, events: &mut Vec<C::Event>) -> Result<(), Error> {
-        let mut taken = self.complete(now, events)?;
+        let mut taken = self.complete(events)?;
         taken |= !self.endings.is_empty();
         for ending in std::mem::take(&mut self.endings) {
             self.ended(ending, now, events);
@@ -220,14 +220,14 @@ impl<V: Verbs, C: Connection> Core<V, C> {
     }
 
     /// Takes completions until there are none; whether there were any.
-    fn complete(&mut self, now: Instant, events: &mut Vec<C::Event>) -> Result<bool, Error> {
+    fn complete(&mut self, events: &mut Vec<C::Event>) -> Result<bool, Error> {
         let mut any = false;
         let mut batches = 0;
         loop {
             let count = self.verbs.poll_cq(&mut self.completions[..])?.min(BATCH);
             for at in 0..count {
                 let completion = self.completions[at];
-                self.completed(&completion, now, events);
+                self.completed(&completion, events);
             }
             any |= count > 0;
             batches += 1;
@@ -239,7 +239,7 @@ impl<V: Verbs, C: Connection> Core<V, C> {
     }
 
     #[inline]
-    fn completed(&mut self, completion: &Completion, now: Instant, events: &mut Vec<C::Event>) {
+    fn completed(&mut self, completion: &Completion, events: &mut Vec<C::Event>) {
         let Some(queue) = self.queue_of(completion.conn) else { return };
         let Some(entry) = self.queues.get_mut(queue) else { return };
         let before = events.len();
@@ -250,7 +250,8 @@ impl<V: Verbs, C: Connection> Core<V, C> {
             let up = self.announce(queue, negotiated);
             events.splice(before..before, up);
         }
-        self.settle(queue, now, events);
+        // What follows from it is looked at once for all completions of the pass.
+        self.touch(queue);
     }
 
     fn ended(&mut self, ending: CmEvent, now: Instant, events: &mut Vec<C::Event>) {

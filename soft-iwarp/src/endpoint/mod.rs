@@ -128,6 +128,20 @@ impl Endpoint {
         unsafe { self.domain.register_raw(start, len, options) }
     }
 
+    /// From here on requests may name any memory of the process by [`STag::LOCAL`] and its exposed address: registering what
+    /// this side alone uses, and only for one request, is saved. Sinks of RDMA READs are named to the peer, and need regions.
+    ///
+    /// # Safety
+    ///
+    /// Every piece of memory that a request names so is valid, and treated by everybody else, as
+    /// [`register_raw`](Self::register_raw) asks for, from the call that posts the request until it has completed or
+    /// [`destroy_qp`](Self::destroy_qp) of its queue pair has returned.
+    #[allow(unsafe_code, reason = "the promise is the caller's, and is passed on")]
+    pub unsafe fn trust_addresses(&mut self) {
+        // SAFETY: promised by the caller in the same words.
+        unsafe { self.domain.trust_addresses() }
+    }
+
     /// Takes a window that shows nothing, for [`Operation::FastRegister`](crate::Operation::FastRegister).
     pub fn allocate_window(&mut self) -> Result<STag, MemoryError> {
         self.domain.allocate_window()

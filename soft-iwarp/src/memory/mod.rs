@@ -9,7 +9,7 @@ mod scramble;
 
 use std::{ops::Range, ptr::NonNull};
 
-use raw::Memory;
+use raw::{AddressSpan, Memory};
 use scramble::Scramble;
 
 use crate::verbs::{Access, Addressing, MemoryError, Qp, Region, RegionOptions, STag};
@@ -36,10 +36,12 @@ pub enum AccessError {
 }
 
 /// A range that was found accessible.
-#[derive(Clone, Debug)]
-pub(crate) struct Span {
-    slot: usize,
-    range: Range<usize>,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Span {
+    /// Bytes of the memory in a slot.
+    Slot(usize, Range<usize>),
+    /// Memory that a request of this side named by its address.
+    Address(AddressSpan),
 }
 
 /// A protection domain.
@@ -51,6 +53,8 @@ pub struct Domain {
     max: u32,
     scramble: Scramble,
     pub(crate) strict_read_sink: bool,
+    /// Whether requests of this side may name memory by address.
+    trusting: bool,
 }
 
 #[derive(Debug)]
@@ -99,7 +103,20 @@ impl Domain {
             max,
             scramble: Scramble::new(seed),
             strict_read_sink: true,
+            trusting: false,
         }
+    }
+
+    /// From here on requests of this side may name any memory of the process by [`STag::LOCAL`] and its address.
+    ///
+    /// # Safety
+    ///
+    /// Every piece of memory that a request names so is valid, and treated by everybody else, as
+    /// [`register_raw`](Self::register_raw) asks for, from the call that posts the request until it has completed or its queue
+    /// pair was destroyed.
+    #[allow(unsafe_code, reason = "the promise is the caller's, and is kept in `trusting`")]
+    pub unsafe fn trust_addresses(&mut self) {
+        self.trusting = true;
     }
 
     /// Registers memory and takes it; [`deregister`](Self::deregister) gives it back.
@@ -168,8 +185,14 @@ impl Domain {
         let place = &mut self.slots[slot as usize];
         // A name that was given back is not the same when it is given out again.
         place.generation = place.generation.wrapping_add(1);
-        let hidden = (place.generation << self.slot_bits | slot) & ((1 << INDEX_BITS) - 1);
-        let stag = STag::from_parts(self.scramble.hide(hidden), entry.key);
+        let hidden = |generation: u32| (generation << self.slot_bits | slot) & ((1 << INDEX_BITS) - 1);
+        let mut index = self.scramble.hide(hidden(place.generation));
+        if index == STag::LOCAL.index() {
+            // Never the name of a region.
+            place.generation = place.generation.wrapping_add(1);
+            index = self.scramble.hide(hidden(place.generation));
+        }
+        let stag = STag::from_parts(index, entry.key);
         place.entry = Some(entry);
         Ok(stag)
     }
@@ -202,6 +225,9 @@ impl Domain {
         need: Access,
         qp: Qp,
     ) -> Result<Span, AccessError> {
+        if stag == STag::LOCAL {
+            return self.check_address(to, len, need);
+        }
         let (number, entry) = self.slot(stag).ok_or(AccessError::Invalid)?;
         if entry.key != stag.key() || !entry.live {
             return Err(AccessError::Invalid);
@@ -224,15 +250,32 @@ impl Domain {
         };
         // Both ends are within the region, whose length is a usize.
         let start = offset + (to - entry.base) as usize;
-        Ok(Span { slot, range: start..start + len as usize })
+        Ok(Span::Slot(slot, start..start + len as usize))
+    }
+
+    /// Whether a request of this side may use `len` bytes from the address `to`. Peers never may: whatever they ask for needs
+    /// a remote right, and what answers a READ is compared with the sink that this side named.
+    // spec: IW-MEM-09
+    #[inline]
+    fn check_address(&self, to: u64, len: u32, need: Access) -> Result<Span, AccessError> {
+        if !self.trusting || need.intersects(Access::REMOTE_READ | Access::REMOTE_WRITE) {
+            return Err(AccessError::Invalid);
+        }
+        AddressSpan::new(to, len).map(Span::Address).ok_or(AccessError::Wrap)
     }
 
     /// The bytes of a span.
     #[inline]
     pub(crate) fn read(&self, span: &Span) -> &[u8] {
-        match self.slots.get(span.slot).and_then(|slot| slot.entry.as_ref()) {
+        let (slot, range) = match span {
+            Span::Slot(slot, range) => (*slot, range.clone()),
+            // SAFETY: only `check_address` makes one, and only when `trust_addresses` had the promise.
+            #[allow(unsafe_code, reason = "see `trust_addresses`")]
+            Span::Address(span) => return unsafe { span.bytes() },
+        };
+        match self.slots.get(slot).and_then(|slot| slot.entry.as_ref()) {
             Some(Entry { store: Store::Region { memory, .. }, .. }) => {
-                memory.bytes().get(span.range.clone()).unwrap_or_default()
+                memory.bytes().get(range).unwrap_or_default()
             }
             _ => &[],
         }
@@ -241,9 +284,15 @@ impl Domain {
     /// The bytes of a span that was checked for writing.
     #[inline]
     pub(crate) fn write(&mut self, span: &Span) -> &mut [u8] {
-        match self.slots.get_mut(span.slot).and_then(|slot| slot.entry.as_mut()) {
+        let (slot, range) = match span {
+            Span::Slot(slot, range) => (*slot, range.clone()),
+            // SAFETY: as in `read`; the span was checked for writing, and `&mut self` excludes all slices made here.
+            #[allow(unsafe_code, reason = "see `trust_addresses`")]
+            Span::Address(span) => return unsafe { span.bytes_mut() },
+        };
+        match self.slots.get_mut(slot).and_then(|slot| slot.entry.as_mut()) {
             Some(Entry { store: Store::Region { memory, .. }, .. }) => {
-                memory.bytes_mut().get_mut(span.range.clone()).unwrap_or_default()
+                memory.bytes_mut().get_mut(range).unwrap_or_default()
             }
             _ => &mut [],
         }

@@ -88,6 +88,46 @@ impl Drop for Memory {
     }
 }
 
+/// A range that is known by its address alone: not null, and its end does not wrap around.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AddressSpan {
+    start: usize,
+    len: usize,
+}
+
+impl AddressSpan {
+    /// `len` bytes from the address `start`.
+    #[inline]
+    pub(super) fn new(start: u64, len: u32) -> Option<Self> {
+        let (start, len) = (usize::try_from(start).ok()?, usize::try_from(len).ok()?);
+        (start != 0 && start.checked_add(len).is_some() && isize::try_from(len).is_ok())
+            .then_some(Self { start, len })
+    }
+
+    /// The bytes.
+    ///
+    /// # Safety
+    ///
+    /// They are initialised and stay valid as long as the slice is used, and nobody writes them meanwhile. Their address was
+    /// exposed.
+    #[inline]
+    pub(super) unsafe fn bytes<'a>(self) -> &'a [u8] {
+        // SAFETY: promised by the caller; neither null nor too long, see `new`.
+        unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance(self.start), self.len) }
+    }
+
+    /// The bytes, to be written.
+    ///
+    /// # Safety
+    ///
+    /// As of [`bytes`](Self::bytes), and nobody else reads them meanwhile.
+    #[inline]
+    pub(super) unsafe fn bytes_mut<'a>(self) -> &'a mut [u8] {
+        // SAFETY: promised by the caller; neither null nor too long, see `new`.
+        unsafe { std::slice::from_raw_parts_mut(std::ptr::with_exposed_provenance_mut(self.start), self.len) }
+    }
+}
+
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Memory").field("len", &self.len).field("owned", &self.owned).finish()

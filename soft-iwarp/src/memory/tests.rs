@@ -8,6 +8,13 @@ fn domain() -> Domain {
     Domain::new(16, 1)
 }
 
+fn range(span: Span) -> Range<usize> {
+    match span {
+        Span::Slot(_, range) => range,
+        Span::Address(_) => panic!("a region's bytes are known by their slot"),
+    }
+}
+
 fn region(domain: &mut Domain, len: usize, options: RegionOptions) -> Region {
     domain.register(vec![0; len].into_boxed_slice(), options).unwrap()
 }
@@ -20,7 +27,7 @@ fn names_are_not_given_out_twice_in_a_row() {
     for _ in 0..1000 {
         let region = region(&mut domain, 1, RegionOptions::default());
         assert!(seen.insert(region.stag) || seen.len() > 200, "{:?}", region.stag);
-        assert_eq!(domain.check(region.stag, 0, 1, Access::empty(), QP).map(|span| span.range), Ok(0..1));
+        assert_eq!(domain.check(region.stag, 0, 1, Access::empty(), QP).map(range), Ok(0..1));
         domain.deregister(region.stag).unwrap();
         assert_eq!(domain.check(region.stag, 0, 1, Access::empty(), QP).err(), Some(AccessError::Invalid));
         assert_eq!(domain.deregister(region.stag), Err(MemoryError::Unknown));
@@ -53,7 +60,7 @@ fn checks_in_order() {
     let options = RegionOptions::new(Access::REMOTE_READ).only(QP).addressed(Addressing::At(1 << 63));
     let it = region(&mut domain, 1000, options);
     let base = 1 << 63;
-    let check = |to, len, need, qp| domain.check(it.stag, to, len, need, qp).map(|span| span.range);
+    let check = |to, len, need, qp| domain.check(it.stag, to, len, need, qp).map(range);
     assert_eq!(check(base, 1000, Access::REMOTE_READ, QP), Ok(0..1000));
     assert_eq!(check(base + 999, 1, Access::REMOTE_READ, QP), Ok(999..1000));
     assert_eq!(check(base + 1000, 0, Access::REMOTE_READ, QP), Ok(1000..1000));
@@ -142,4 +149,47 @@ fn borrowed_memory_stays_with_its_owner() {
     assert_eq!(domain.read(&span), [9; 8]);
     assert_eq!(domain.deregister(region.stag), Ok(None));
     assert_eq!(bytes[7..17], [1, 9, 9, 9, 9, 9, 9, 9, 9, 1]);
+}
+
+// test: IW-MEM-09
+#[test]
+fn addresses_are_for_trusted_requests_alone() {
+    let mut domain = domain();
+    let mut memory = *b"0123456789";
+    let at = memory.as_mut_ptr().expose_provenance() as u64;
+    let check = |domain: &Domain, to, len, need| domain.check(STag::LOCAL, to, len, need, QP);
+    assert_eq!(check(&domain, at, 10, Access::empty()), Err(AccessError::Invalid));
+    // SAFETY: what the test names below is `memory`, which outlives the domain's use of it and is not used meanwhile.
+    #[allow(unsafe_code, reason = "the promise is what is tested")]
+    unsafe {
+        domain.trust_addresses();
+    }
+    for remote in [Access::REMOTE_READ, Access::REMOTE_WRITE, Access::LOCAL_WRITE | Access::REMOTE_WRITE] {
+        assert_eq!(check(&domain, at, 10, remote), Err(AccessError::Invalid));
+    }
+    assert_eq!(domain.invalidate_remotely(STag::LOCAL, QP), Err(AccessError::Invalid));
+    assert_eq!(check(&domain, 0, 1, Access::empty()), Err(AccessError::Wrap));
+    assert_eq!(check(&domain, u64::MAX, 2, Access::empty()), Err(AccessError::Wrap));
+    let span = check(&domain, at + 2, 3, Access::LOCAL_WRITE).unwrap();
+    domain.write(&span).copy_from_slice(b"abc");
+    assert_eq!(domain.read(&span), b"abc");
+    assert_eq!(memory, *b"01abc56789");
+}
+
+// test: IW-MEM-09
+#[test]
+fn no_region_is_called_as_all_memory_is() {
+    let mut domain = Domain::new(1 << 16, 7);
+    // The slot and generation whose name would be index 0.
+    let zero = domain.scramble.reveal(0);
+    let slot = zero & ((1 << domain.slot_bits) - 1);
+    while domain.slots.len() <= slot as usize {
+        domain.allocate_window().unwrap();
+    }
+    domain.slots[slot as usize].entry = None;
+    domain.free.push(slot);
+    domain.slots[slot as usize].generation = (zero >> domain.slot_bits).wrapping_sub(1);
+    let stag = domain.allocate_window().unwrap();
+    assert_ne!(stag.index(), STag::LOCAL.index());
+    assert!(domain.slot(stag).is_some());
 }

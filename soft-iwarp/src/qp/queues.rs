@@ -56,8 +56,9 @@ pub(super) struct SendRing {
     inline: Box<[u8]>,
     max_sge: usize,
     max_inline: usize,
-    /// The oldest that has not been reported.
+    /// The oldest that has not been reported, and its place.
     head: u64,
+    head_at: usize,
     /// The first that has not been begun, or is being handed to the output.
     pub(super) next: u64,
     /// The next to be posted.
@@ -67,6 +68,13 @@ pub(super) struct SendRing {
 /// The numbers that a depth and a limit of entries stand for.
 fn sizes(depth: u32, max_sge: u8) -> (usize, usize) {
     (depth.max(1) as usize, usize::from(max_sge).clamp(1, SGES_MAX))
+}
+
+/// The place `ahead` places behind `at` in a ring of `len`, if both are less: without the division that a remainder needs.
+#[inline]
+const fn step(at: usize, ahead: u64, len: usize) -> usize {
+    let place = at + ahead as usize;
+    if place >= len { place - len } else { place }
 }
 
 /// The bytes that a list covers, if a message can be that long.
@@ -86,13 +94,16 @@ impl SendRing {
             max_sge,
             max_inline,
             head: 0,
+            head_at: 0,
             next: 0,
             tail: 0,
         }
     }
 
+    /// The place of a request that is outstanding, or is the next to be posted and there is room.
+    #[inline]
     fn place(&self, number: u64) -> usize {
-        (number % self.entries.len() as u64) as usize
+        step(self.head_at, number - self.head, self.entries.len())
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -156,27 +167,28 @@ impl SendRing {
 
     pub(super) fn set(&mut self, number: u64, state: State) {
         if (self.head..self.tail).contains(&number)
-            && let Some(entry) = &mut self.entries[(number % self.entries.len() as u64) as usize]
+            && let Some(entry) = &mut self.entries[self.place(number)]
         {
             entry.state = state;
         }
     }
 
     pub(super) fn sges(&self, number: u64) -> &[Sge] {
-        let used = self.get(number).map_or(0, |entry| entry.sges.into());
+        let Some(entry) = self.get(number) else { return &[] };
+        let used = entry.sges.into();
         &self.sges[self.place(number) * self.max_sge..][..used]
     }
 
     pub(super) fn inline(&self, number: u64) -> &[u8] {
-        let used = self.get(number).map_or(0, |entry| if entry.inline { entry.len as usize } else { 0 });
+        let Some(entry) = self.get(number).filter(|entry| entry.inline) else { return &[] };
+        let used = entry.len as usize;
         &self.inline[self.place(number) * self.max_inline..][..used]
     }
 
     /// The oldest, if it has succeeded when `left` bytes of output have left.
     // spec: IW-QP-02
     pub(super) fn pop_done(&mut self, left: u64) -> Option<SendEntry> {
-        let entry = *self.get(self.head)?;
-        match entry.state {
+        match self.get(self.head)?.state {
             State::Leaving(at) if at <= left => self.pop(),
             State::Done(Status::Success) => self.pop(),
             _ => None,
@@ -186,6 +198,7 @@ impl SendRing {
     /// The oldest, done or not.
     pub(super) fn pop(&mut self) -> Option<SendEntry> {
         let entry = *self.get(self.head)?;
+        self.head_at = step(self.head_at, 1, self.entries.len());
         self.head += 1;
         self.next = self.next.max(self.head);
         Some(entry)
@@ -206,8 +219,9 @@ pub(super) struct ReceiveRing {
     entries: Box<[ReceiveEntry]>,
     sges: Box<[Sge]>,
     max_sge: usize,
-    head: u64,
-    tail: u64,
+    /// The place of the oldest.
+    head_at: usize,
+    len: u64,
 }
 
 impl ReceiveRing {
@@ -217,28 +231,27 @@ impl ReceiveRing {
             entries: vec![ReceiveEntry::default(); depth].into_boxed_slice(),
             sges: vec![Sge::default(); depth * max_sge].into_boxed_slice(),
             max_sge,
-            head: 0,
-            tail: 0,
+            head_at: 0,
+            len: 0,
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.head == self.tail
+        self.len == 0
     }
 
     pub(super) fn post(&mut self, request: &ReceiveRequest<'_>) -> Result<(), PostError> {
-        let depth = self.entries.len() as u64;
-        if self.tail - self.head == depth {
+        if self.len == self.entries.len() as u64 {
             return Err(PostError::Full);
         }
         if request.scatter.len() > self.max_sge {
             return Err(PostError::TooManySges);
         }
         let len = total(request.scatter)?;
-        let place = (self.tail % depth) as usize;
+        let place = step(self.head_at, self.len, self.entries.len());
         self.sges[place * self.max_sge..][..request.scatter.len()].copy_from_slice(request.scatter);
         self.entries[place] = ReceiveEntry { id: request.id, len, sges: request.scatter.len() as u8 };
-        self.tail += 1;
+        self.len += 1;
         Ok(())
     }
 
@@ -248,7 +261,7 @@ impl ReceiveRing {
         if self.is_empty() {
             return None;
         }
-        let place = (self.head % self.entries.len() as u64) as usize;
+        let place = self.head_at;
         let entry = &self.entries[place];
         Some((entry.len, &self.sges[place * self.max_sge..][..entry.sges.into()]))
     }
@@ -258,8 +271,9 @@ impl ReceiveRing {
         if self.is_empty() {
             return None;
         }
-        let id = self.entries[(self.head % self.entries.len() as u64) as usize].id;
-        self.head += 1;
+        let id = self.entries[self.head_at].id;
+        self.head_at = step(self.head_at, 1, self.entries.len());
+        self.len -= 1;
         Some(id)
     }
 }

@@ -241,7 +241,8 @@ impl QueuePair {
         let sink = self.send.sges(number).first().copied().unwrap_or_default();
         if sink.len > 0 {
             let mut need = Access::LOCAL_WRITE;
-            need.set(Access::REMOTE_WRITE, domain.strict_read_sink);
+            // The peer is told where to write: that is never said of all memory.
+            need.set(Access::REMOTE_WRITE, domain.strict_read_sink || sink.stag == STag::LOCAL);
             domain.check(sink.stag, sink.to, sink.len, need, self.id).map_err(|_| Status::LocalProtection)?;
         }
         let sink_at = Remote { stag: sink.stag, to: sink.to };

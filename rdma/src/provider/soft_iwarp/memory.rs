@@ -1,7 +1,7 @@
 //! Memory: what is registered for how long, and for whom.
 //!
-//! Everything is registered for one connection and with exact bounds: the pieces of a request until it has completed, the memory
-//! of a host's command until it is withdrawn.
+//! What a peer can name is registered for one connection and with exact bounds: the sink of a READ until it has ended, the memory
+//! of a host's command until it is withdrawn. What only this side names goes by its address.
 #![allow(unsafe_code, reason = "registers the memory that requests name, by address")]
 
 use std::ptr::NonNull;
@@ -10,39 +10,31 @@ use nvmf_soft_iwarp::{Access, Qp, RegionOptions, STag, Sge as SoftSge};
 use nvmf_transport::{Error, ErrorKind, Region, Stage};
 use smallvec::SmallVec;
 
-use super::verbs::{SoftIwarpVerbs, Tags, gone};
+use super::verbs::{SoftIwarpVerbs, gone};
 use crate::verbs::{ConnId, Keys, RemoteAccess, RemoteKey, Sge};
 
+/// The pieces of a request that the peer does not hear of.
+#[inline]
+pub(super) fn by_address(sges: &[Sge]) -> SmallVec<[SoftSge; 4]> {
+    sges.iter().map(|sge| SoftSge { stag: STag::LOCAL, to: sge.address, len: sge.length }).collect()
+}
+
 impl SoftIwarpVerbs {
-    /// Registers the pieces of a request for as long as it is outstanding.
+    /// Registers where an RDMA READ puts its data for as long as it is outstanding. On iWARP the peer names that place: exactly
+    /// the bytes of this READ, on this connection.
     ///
     /// # Safety
-    /// As for the posting call that names them.
-    pub(super) unsafe fn name(
-        &mut self,
-        qp: Qp,
-        sges: &[Sge],
-        access: Access,
-    ) -> Result<(Tags, SmallVec<[SoftSge; 4]>), Error> {
-        let (mut tags, mut named) = (Tags::new(), SmallVec::new());
-        for sge in sges {
-            let start = std::ptr::with_exposed_provenance_mut::<u8>(sge.address as usize);
-            let start = NonNull::new(start).unwrap_or(NonNull::dangling());
-            let options = RegionOptions::new(access).only(qp);
-            // SAFETY: the caller keeps the bytes until the request has completed or the connection is destroyed; either
-            // deregisters before the caller hears of it. Connections hold no slices across calls.
-            match unsafe { self.endpoint.register_raw(start, sge.length as usize, options) } {
-                Ok(region) => {
-                    tags.push(region.stag);
-                    named.push(region.sge(0, sge.length));
-                }
-                Err(error) => {
-                    self.free(tags);
-                    return Err(Error::new(Stage::Memory, ErrorKind::Resources, error.to_string()));
-                }
-            }
+    /// As for the posting call that names it.
+    pub(super) unsafe fn sink(&mut self, qp: Qp, sge: &Sge) -> Result<SoftSge, Error> {
+        let start = std::ptr::with_exposed_provenance_mut::<u8>(sge.address as usize);
+        let start = NonNull::new(start).unwrap_or(NonNull::dangling());
+        let options = RegionOptions::new(Access::LOCAL_WRITE | Access::REMOTE_WRITE).only(qp);
+        // SAFETY: the caller keeps the bytes until the request has completed or the connection is destroyed; either
+        // deregisters before the caller hears of it. Connections hold no slices across calls.
+        match unsafe { self.endpoint.register_raw(start, sge.length as usize, options) } {
+            Ok(region) => Ok(region.sge(0, sge.length)),
+            Err(error) => Err(Error::new(Stage::Memory, ErrorKind::Resources, error.to_string())),
         }
-        Ok((tags, named))
     }
 }
 

@@ -1,11 +1,11 @@
 //! What an endpoint reports, in the words of the interface.
 
-use nvmf_soft_iwarp::{Completed, ConnectError, Disconnect, Event, Status};
+use nvmf_soft_iwarp::{Completed, ConnectError, Disconnect, Event, Status, mpa::MpaError};
 use nvmf_transport::{Error, ErrorKind, Stage};
 
 use super::{
     at,
-    verbs::{Conn, SoftIwarpVerbs, Tags},
+    verbs::{Conn, SoftIwarpVerbs},
 };
 use crate::verbs::{CmEvent, Completion, ConnId, Depths, Ending, ListenId, Operation, PrivateData, WcStatus};
 
@@ -97,6 +97,9 @@ impl SoftIwarpVerbs {
                             "{peer} closed the connection instead of answering the MPA request (does it speak iWARP?)"
                         ),
                     ),
+                    ConnectError::Mpa(error @ MpaError::Key) => {
+                        Error::new(Stage::Negotiate, ErrorKind::NotNvme, format!("{peer}: {error}"))
+                    }
                     ConnectError::Mpa(error) => Error::new(
                         Stage::Negotiate,
                         ErrorKind::Protocol,
@@ -124,19 +127,19 @@ impl SoftIwarpVerbs {
     #[inline]
     fn completed(&mut self, completion: &nvmf_soft_iwarp::Completion) {
         let Some(id) = self.of(completion.qp) else { return };
-        let Some(conn) = self.conn(id) else { return };
         let operation = match completion.what {
             Completed::Receive => Operation::Recv,
             _ => Operation::Send,
         };
-        let queue = match operation {
-            Operation::Recv => &mut conn.receives,
-            Operation::Send => &mut conn.sends,
-        };
-        // Those before it that did not ask for a completion are done as well.
-        let Some(at) = queue.iter().position(|&(request, _)| request == completion.id) else { return };
-        let tags: Tags = queue.drain(..=at).flat_map(|(_, tags)| tags).collect();
-        self.free(tags);
+        if operation == Operation::Send {
+            // Those before it that did not ask for a completion are done as well.
+            while let Some((request, sink)) = self.conn(id).and_then(|conn| conn.sends.pop_front()) {
+                self.free(sink);
+                if request == completion.id {
+                    break;
+                }
+            }
+        }
         self.completions.push_back(Completion {
             conn: id,
             id: completion.id,

@@ -11,13 +11,13 @@ use std::{
 };
 
 use nvmf_soft_iwarp::{
-    Access, ConnectionConfig, Endpoint, EndpointConfig, Event, Handover, Listener, Operation as SoftOp,
-    Payload, Qp, QpConfig, ReceiveRequest, Remote as SoftRemote, Request, STag, SendRequest as SoftSend,
+    ConnectionConfig, Endpoint, EndpointConfig, Event, Handover, Listener, Operation as SoftOp, Payload, Qp,
+    QpConfig, ReceiveRequest, Remote as SoftRemote, Request, STag, SendRequest as SoftSend,
 };
 use nvmf_transport::{Error, ErrorKind, Memory, Pages, Stage};
 use smallvec::SmallVec;
 
-use super::{Options, at};
+use super::{Options, at, memory::by_address};
 use crate::verbs::{
     CmEvent, Completion, ConnId, ConnParams, Device, Handovers, ListenId, QpCaps, RecvRequest, SendOp,
     SendRequest, Verbs,
@@ -43,9 +43,6 @@ pub struct SoftIwarpVerbs {
     last_poll: Option<Instant>,
 }
 
-/// Tags of the pieces of one request.
-pub(super) type Tags = SmallVec<[STag; 2]>;
-
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) qp: Option<Qp>,
@@ -54,25 +51,15 @@ pub(super) struct Conn {
     pub(super) peer: SocketAddr,
     /// Whether the connection is up.
     pub(super) up: bool,
-    /// Posted and not completed.
-    pub(super) sends: VecDeque<(u64, Tags)>,
-    pub(super) receives: VecDeque<(u64, Tags)>,
+    /// Posted and not completed, with the region of what it reads.
+    pub(super) sends: VecDeque<(u64, Option<STag>)>,
     /// Keys the peer has, also if it has invalidated them.
     pub(super) exposed: Vec<STag>,
 }
 
 impl Conn {
     pub(super) fn new(peer: SocketAddr, local: Option<SocketAddr>) -> Self {
-        Self {
-            qp: None,
-            request: None,
-            local,
-            peer,
-            up: false,
-            sends: VecDeque::new(),
-            receives: VecDeque::new(),
-            exposed: Vec::new(),
-        }
+        Self { qp: None, request: None, local, peer, up: false, sends: VecDeque::new(), exposed: Vec::new() }
     }
 }
 
@@ -86,8 +73,12 @@ fn refused(why: &dyn std::fmt::Display) -> Error {
 
 impl SoftIwarpVerbs {
     pub(super) fn new(config: EndpointConfig, options: &Options, device: Device) -> io::Result<Self> {
+        let mut endpoint = Endpoint::new(config)?;
+        // SAFETY: only `post_recv` and `post_send` name memory by address, and whoever calls them promises the same.
+        // Connections hold no slices across calls.
+        unsafe { endpoint.trust_addresses() };
         Ok(Self {
-            endpoint: Endpoint::new(config)?,
+            endpoint,
             device,
             config: ConnectionConfig {
                 crc: options.crc,
@@ -142,7 +133,8 @@ impl SoftIwarpVerbs {
         self.conn(id).and_then(|conn| conn.qp).ok_or_else(gone)
     }
 
-    pub(super) fn free(&mut self, tags: Tags) {
+    #[inline]
+    pub(super) fn free(&mut self, tags: impl IntoIterator<Item = STag>) {
         for tag in tags {
             // Fails only for a tag that is not registered, and then there is nothing to free.
             let _ = self.endpoint.deregister(tag);
@@ -297,10 +289,8 @@ impl Verbs for SoftIwarpVerbs {
             self.endpoint.destroy_qp(qp);
             self.by_qp[qp.slot()] = None;
         }
-        for (_, tags) in conn.sends.into_iter().chain(conn.receives) {
-            self.free(tags);
-        }
-        self.free(conn.exposed.into_iter().collect());
+        self.free(conn.sends.into_iter().filter_map(|(_, sink)| sink));
+        self.free(conn.exposed);
         self.completions.retain(|completion| completion.conn != id);
         self.news.retain(|event| event.conn() != id);
     }
@@ -308,20 +298,9 @@ impl Verbs for SoftIwarpVerbs {
     unsafe fn post_recv(&mut self, id: ConnId, requests: &[RecvRequest]) -> Result<(), Error> {
         let qp = self.qp(id)?;
         for request in requests {
-            // SAFETY: the caller's promise is the same.
-            let (tags, scatter) = unsafe { self.name(qp, &request.sges, Access::LOCAL_WRITE) }?;
+            let scatter = by_address(&request.sges);
             let receive = ReceiveRequest { id: request.id, scatter: &scatter };
-            match self.endpoint.post_receive(qp, &receive) {
-                Ok(()) => {
-                    if let Some(conn) = self.conn(id) {
-                        conn.receives.push_back((request.id, tags));
-                    }
-                }
-                Err(error) => {
-                    self.free(tags);
-                    return Err(refused(&error));
-                }
-            }
+            self.endpoint.post_receive(qp, &receive).map_err(|error| refused(&error))?;
         }
         Ok(())
     }
@@ -332,16 +311,13 @@ impl Verbs for SoftIwarpVerbs {
         for request in requests {
             let remote =
                 |remote: crate::verbs::Remote| SoftRemote { stag: STag::new(remote.key), to: remote.address };
-            let (operation, access) = match request.op {
-                SendOp::Send => (SoftOp::SEND, Access::empty()),
+            let operation = match request.op {
+                SendOp::Send => SoftOp::SEND,
                 SendOp::SendInvalidate { key } => {
-                    (SoftOp::Send { invalidate: Some(STag::new(key)), solicited: false }, Access::empty())
+                    SoftOp::Send { invalidate: Some(STag::new(key)), solicited: false }
                 }
-                SendOp::Write(at) => (SoftOp::Write { remote: remote(at) }, Access::empty()),
-                // On iWARP the peer names the sink: exactly the bytes of this READ, on this connection, until it has ended.
-                SendOp::Read(at) => {
-                    (SoftOp::Read { remote: remote(at) }, Access::LOCAL_WRITE | Access::REMOTE_WRITE)
-                }
+                SendOp::Write(at) => SoftOp::Write { remote: remote(at) },
+                SendOp::Read(at) => SoftOp::Read { remote: remote(at) },
             };
             let inline = match request.sges.as_slice() {
                 [sge] if request.inline => {
@@ -351,22 +327,28 @@ impl Verbs for SoftIwarpVerbs {
                 }
                 _ => None,
             };
-            let (tags, gather) = match inline {
-                Some(_) => (Tags::new(), SmallVec::new()),
-                // SAFETY: the caller's promise is the same.
-                None => unsafe { self.name(qp, &request.sges, access) }?,
-            };
+            let (mut sink, mut gather) = (None, SmallVec::new());
+            match (request.op, request.sges.as_slice()) {
+                _ if inline.is_some() => {}
+                (SendOp::Read(_), [sge]) => {
+                    // SAFETY: the caller's promise is the same.
+                    let named = unsafe { self.sink(qp, sge) }?;
+                    sink = Some(named.stag);
+                    gather.push(named);
+                }
+                (_, sges) => gather = by_address(sges),
+            }
             let payload = inline.map_or(Payload::Gather(&gather), Payload::Inline);
             let send =
                 SoftSend { signaled: request.signaled, ..SoftSend::new(request.id, operation, payload) };
             match self.endpoint.post_send(qp, &send) {
                 Ok(()) => {
                     if let Some(conn) = self.conn(id) {
-                        conn.sends.push_back((request.id, tags));
+                        conn.sends.push_back((request.id, sink));
                     }
                 }
                 Err(error) => {
-                    self.free(tags);
+                    self.free(sink);
                     return Err(refused(&error));
                 }
             }

@@ -114,6 +114,30 @@ fn writes_that_are_not_allowed() {
     }
 }
 
+/// What requests of this side may name by address stays out of a peer's reach, wherever it is.
+// test: IW-MEM-09
+#[test]
+#[allow(unsafe_code, reason = "no request of this side names memory by address: there is nothing to vouch for")]
+fn addresses_are_nothing_to_peers() {
+    let canary = [SENTINEL; 64];
+    let to = canary.as_ptr().expose_provenance() as u64;
+    let trusting = || {
+        let mut victim = victim();
+        // SAFETY: see the reason above.
+        unsafe { victim.node.domain.trust_addresses() };
+        victim
+    };
+    for piece in [usize::MAX, 7] {
+        let write = fpdu(&tagged(0, STag::LOCAL, to, true), &[0x11; 64]);
+        trusting().refuses(&write, piece, (1, 1, 0), DDP).untouched();
+        let source = Remote { stag: STag::LOCAL, to };
+        let request = ReadRequest { sink: Remote { stag: STag::new(9), to: 0 }, len: 64, source };
+        let read = fpdu(&untagged(1, 1, 1, 0, true), &request.encode());
+        trusting().refuses(&read, piece, (0, 1, 0), READ).untouched();
+    }
+    assert_eq!(canary, [SENTINEL; 64]);
+}
+
 /// All of the region, and not a byte more.
 // test: IW-MEM-04, IW-RDM-04
 #[test]
