@@ -117,7 +117,10 @@ fn writes_that_are_not_allowed() {
 /// What requests of this side may name by address stays out of a peer's reach, wherever it is.
 // test: IW-MEM-09
 #[test]
-#[allow(unsafe_code, reason = "no request of this side names memory by address: there is nothing to vouch for")]
+#[allow(
+    unsafe_code,
+    reason = "no request of this side names memory by address: there is nothing to vouch for"
+)]
 fn addresses_are_nothing_to_peers() {
     let canary = [SENTINEL; 64];
     let to = canary.as_ptr().expose_provenance() as u64;
