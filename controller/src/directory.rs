@@ -144,9 +144,10 @@ impl Record<'_> {
             IpAddr::V6(_) => AddressFamily::IPV6,
         };
         entry.subtype = SubsystemType::NVM;
+        // "Not required" promises a secure channel to whoever wants one: libnvme 1.3 asks its kernel for TLS on it.
         entry.set_treq(
             TransportRequirements(0)
-                .with_secure_channel(SecureChannel::NOT_REQUIRED)
+                .with_secure_channel(SecureChannel::NOT_SPECIFIED)
                 .with_sq_flow_control_disable_supported(true),
         );
         entry.portid = U16::new(self.listener.portid);

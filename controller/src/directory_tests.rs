@@ -8,7 +8,7 @@ use std::{
 use nvmf_transport::Wire;
 use nvmf_wire::{
     Nqn,
-    log::discovery::{DiscoveryEntry, TcpSecurity},
+    log::discovery::{DiscoveryEntry, RdmaProvider, SecureChannel, TcpSecurity},
 };
 use proptest::prelude::*;
 
@@ -77,6 +77,8 @@ fn entries_for_tcp_name_their_port_and_their_security() {
         page[1024..].chunks(1024).map(|entry| DiscoveryEntry::view(entry).unwrap()).collect();
     assert_eq!(entries.iter().map(|entry| entry.trsvcid.to_string()).collect::<Vec<_>>(), ["4420", "4421"]);
     assert!(entries.iter().all(|entry| entry.tcp().unwrap().sectype == TcpSecurity::NONE));
+    // Without TLS nothing may hint at a secure channel: libnvme takes "not required" for an offer of one.
+    assert!(entries.iter().all(|entry| entry.treq().secure_channel() == SecureChannel::NOT_SPECIFIED));
 }
 
 #[test]
