@@ -15,7 +15,7 @@ use crate::{
     connect,
     disk::Disk,
     failure::{Code, Failure},
-    output::{Output, Style, bytes, micros},
+    output::{Output, Style, bytes, micros, table},
     own::OwnController,
     progress::Progress,
     read_write::whole_blocks,
@@ -77,6 +77,11 @@ pub(crate) fn demo(args: DemoArgs, output: Output) -> Result<(), Failure> {
     if output.json {
         return output.result(&story, String::new);
     }
+    if story.runs.len() > 1 {
+        say("")?;
+        say(&style.bold("side by side"))?;
+        say(&side_by_side(&story.runs))?;
+    }
     let names: Vec<_> = story.runs.iter().map(|run| run.transport).collect();
     say("")?;
     say(&format!(
@@ -85,6 +90,23 @@ pub(crate) fn demo(args: DemoArgs, output: Output) -> Result<(), Failure> {
         bytes(args.size),
         names.join(", ")
     ))
+}
+
+/// A row for each transport.
+fn side_by_side(runs: &[Run]) -> String {
+    let rows = runs.iter().map(|run| {
+        [
+            run.transport.to_owned(),
+            format!("{:.0} MiB/s", run.write_mib_per_second),
+            format!("{:.0} MiB/s", run.read_mib_per_second),
+            micros(run.latency_us_p50),
+            micros(run.latency_us_p99),
+            format!("{:.0}", run.iops),
+        ]
+    });
+    let header =
+        ["TRANSPORT", "WRITE>", "READ>", "4 KiB READ, 50 %>", "4 KiB READ, 99 %>", "4 KiB READS PER SECOND>"];
+    table(&header, rows)
 }
 
 fn over(transport: &'static str, args: &DemoArgs, output: Output) -> Result<Run, Failure> {

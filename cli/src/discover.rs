@@ -33,8 +33,31 @@ pub(crate) struct Record {
     pub(crate) cntlid: u16,
     pub(crate) asqsz: u16,
     pub(crate) treq: u8,
+    /// Of NVMe/RDMA.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rdma: Option<RdmaRecord>,
     #[serde(skip)]
     nvm: Option<Nqn>,
+}
+
+/// What a record says of NVMe/RDMA, in the specification's words.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct RdmaRecord {
+    pub(crate) qptype: String,
+    pub(crate) prtype: String,
+    pub(crate) cms: String,
+}
+
+impl RdmaRecord {
+    fn new(entry: &DiscoveryEntry) -> Option<Self> {
+        let subtype = entry.rdma()?;
+        let name = |known: Option<&str>, number: u8| known.map_or_else(|| number.to_string(), str::to_owned);
+        Some(Self {
+            qptype: name(subtype.qptype.description(), subtype.qptype.0),
+            prtype: name(subtype.prtype.description(), subtype.prtype.0),
+            cms: name(subtype.cms.description(), subtype.cms.0),
+        })
+    }
 }
 
 /// The whole page.
@@ -107,6 +130,7 @@ impl Record {
             cntlid: entry.cntlid.get(),
             asqsz: entry.asqsz.get(),
             treq: entry.treq,
+            rdma: RdmaRecord::new(entry),
             nvm: name.ok().filter(|_| entry.subtype == SubsystemType::NVM),
         }
     }

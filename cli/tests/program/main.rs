@@ -8,3 +8,4 @@ mod failures;
 mod manual;
 mod measuring;
 mod support;
+mod wires;
