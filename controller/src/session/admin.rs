@@ -45,8 +45,8 @@ impl Session {
             return;
         };
         admin.association.note_traffic(tools.tick);
-        let taken = admin.events.iter().any(|&(_, cid)| cid == sqe.cid());
-        let status = if taken || (queue.outstanding > 0 && queue.cids.contains(sqe.cid())) {
+        // Asynchronous Event Requests do not count: they may be outstanding for ever, and hosts that shut down forget them.
+        let status = if queue.outstanding > 0 && queue.cids.contains(sqe.cid()) {
             Status::COMMAND_ID_CONFLICT
         } else if sqe.fuse() != Fuse::NORMAL || sqe.psdt() == Psdt::PRP {
             Status::INVALID_FIELD

@@ -4,7 +4,7 @@ use nvmf_transport::{
     Buffer, CloseReason, ControllerEvent, Error, ErrorKind, Gather, Misuse, Pool, QueueKind, Refused,
     RequestData, RequestId, Stage, View,
 };
-use nvmf_wire::{Cqe, Sqe, Status};
+use nvmf_wire::{AdminOpcode, Cqe, Sqe, Status};
 use smallvec::{SmallVec, smallvec};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
@@ -178,6 +178,13 @@ impl Side {
             (Ok(Place::None | Place::InCapsule(_)), _) => Ok(RequestData::None),
             (Err(status), _) => Err(status),
         };
+        // Some hosts use the CIDs of these again while they are outstanding, at shutdown.
+        if self.kind == QueueKind::Admin
+            && data.is_ok()
+            && sqe.admin_opcode() == AdminOpcode::ASYNC_EVENT_REQUEST
+        {
+            self.slots.give_up_cid(request);
+        }
         events.push(ControllerEvent::Command { request, sqe: *sqe, data });
     }
 

@@ -27,7 +27,7 @@ pub(super) struct Slots {
 pub(super) struct Slot {
     generation: u32,
     live: bool,
-    /// Whether its CID was taken already; the bit then belongs to the other command.
+    /// Whether the bit of its CID is not its own: another command had it already, or it was given up.
     pub(super) conflict: bool,
     pub(super) cid: Cid,
     /// The host's memory for the command's data.
@@ -131,6 +131,15 @@ impl Slots {
         let generation = slot.generation.wrapping_add(1);
         *slot = Slot { generation, live: true, conflict, cid, ..Slot::default() };
         Some(RequestId { queue, slot: index, generation })
+    }
+
+    /// Lets another command have the CID of one that may be outstanding for ever.
+    pub(super) fn give_up_cid(&mut self, request: RequestId) {
+        let Some(slot) = self.get_mut(request) else { return };
+        let (others, cid) = (std::mem::replace(&mut slot.conflict, true), slot.cid);
+        if !others {
+            self.cids[usize::from(cid.0 >> 6)] &= !(1u64 << (cid.0 & 63));
+        }
     }
 
     /// Ends a command.

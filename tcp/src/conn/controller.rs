@@ -79,6 +79,7 @@ impl ControllerConn {
             slots: Slots::new(depth),
             fetches: Fetches::new(depth, setup.max_fetches),
             fold: false,
+            admin: false,
             in_capsule: ADMIN_IN_CAPSULE,
             current: Current::Nothing,
             fresh: false,

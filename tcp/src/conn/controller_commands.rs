@@ -3,7 +3,7 @@
 use nvmf_transport::{
     Buffer, ControllerEvent, Gather, Misuse, QueueSettings, Refused, RequestData, RequestId, View,
 };
-use nvmf_wire::{Cid, Cqe, Sqe, Status};
+use nvmf_wire::{AdminOpcode, Cid, Cqe, Sqe, Status};
 
 use super::{
     controller::ControllerSetup,
@@ -28,6 +28,9 @@ pub(super) struct Side {
     pub(super) fetches: Fetches,
     /// Whether a success may be folded into the last data.
     pub(super) fold: bool,
+    /// Whether it is the admin queue. There the CID of an Asynchronous Event Request may be used again while it is outstanding, as
+    /// some hosts do at shutdown.
+    pub(super) admin: bool,
     /// In-capsule data taken of a command that is not a Fabrics command.
     pub(super) in_capsule: u32,
     pub(super) current: Current,
@@ -68,6 +71,7 @@ impl Side {
         self.slots.resize(settings.depth);
         self.fetches.resize(settings.depth);
         self.fold = !settings.sq_flow_control;
+        self.admin = settings.kind == nvmf_transport::QueueKind::Admin;
         // spec: TCP-CMD-02, TCP-CMD-03
         self.in_capsule = match settings.kind {
             nvmf_transport::QueueKind::Admin => ADMIN_IN_CAPSULE,
@@ -179,6 +183,9 @@ impl Side {
         };
         if let Ok(Place::Remote { len, direction }) = placed {
             (slot.remote, slot.direction) = (len, direction);
+        }
+        if self.admin && placed.is_ok() && sqe.admin_opcode() == AdminOpcode::ASYNC_EVENT_REQUEST {
+            self.slots.give_up_cid(request);
         }
         if data_len == 0 {
             let data = placed.map(|place| match place {

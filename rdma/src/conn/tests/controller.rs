@@ -169,6 +169,21 @@ fn a_cid_in_use_fails_the_second_command() {
 }
 
 #[test]
+fn an_event_request_leaves_its_cid_to_others() {
+    for (qid, free) in [(0, true), (1, false)] {
+        let (mut controller, mut keys, receives) = up_controller(controller_setup(), qid, 32, &device());
+        let mut events = Vec::new();
+        let event = nvmf_wire::admin::async_event_request().with_cid(nvmf_wire::Cid(7));
+        controller.completed(&arrive(&receives[0], event.as_bytes()), &mut keys, &mut events);
+        controller.completed(&arrive(&receives[1], flush(7).as_bytes()), &mut keys, &mut events);
+        let [ControllerEvent::Command { .. }, ControllerEvent::Command { data, .. }] = &events[..] else {
+            panic!("{events:?}")
+        };
+        assert_eq!(data.is_ok(), free, "queue {qid}");
+    }
+}
+
+#[test]
 fn the_first_message_proves_that_the_connection_is_up() {
     let asked = Request { qid: 1, hrqsize: 4, hsqsize: 3, cntlid: 0 };
     let offered = Depths { initiator: 1, responder: 0 };

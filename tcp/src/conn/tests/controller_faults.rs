@@ -381,3 +381,26 @@ fn without_a_buffer_left_a_command_can_be_tried_again() {
     raw.send(&capsule(&sender, write_in_capsule(100, 512), &[0; 512]));
     assert!(matches!(raw.events.pop(), Some(ControllerEvent::Command { data: Ok(_), .. })));
 }
+
+#[test]
+fn an_event_request_leaves_its_identifier_to_others() {
+    use nvmf_transport::{QueueKind, QueueSettings};
+    let event = || nvmf_wire::admin::async_event_request().with_cid(Cid(7));
+    for (kind, free) in [(QueueKind::Admin, true), (QueueKind::Io(1), false)] {
+        let (mut raw, sender) = up(&Setting::default());
+        raw.conn.configure(&QueueSettings { kind, depth: 32, sq_flow_control: true }).unwrap();
+        raw.send(&capsule(&sender, event(), &[]));
+        let Some(ControllerEvent::Command { request: first, data: Ok(_), .. }) = raw.events.pop() else {
+            panic!()
+        };
+        raw.send(&capsule(&sender, write(7, 512), &[]));
+        let Some(ControllerEvent::Command { request: second, data, .. }) = raw.events.pop() else { panic!() };
+        assert_eq!(data.is_ok(), free, "{kind:?}");
+        // The event's answer does not free the identifier of the other command.
+        raw.conn.respond(first, Cqe::default(), Gather::new()).unwrap();
+        raw.send(&capsule(&sender, write(7, 512), &[]));
+        let Some(ControllerEvent::Command { data, .. }) = raw.events.pop() else { panic!() };
+        assert_eq!(data.is_err(), free, "{kind:?}");
+        raw.conn.respond(second, Cqe::default(), Gather::new()).unwrap();
+    }
+}
