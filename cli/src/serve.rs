@@ -229,6 +229,8 @@ fn announce(serving: &Serving, output: Output) -> Result<(), Failure> {
 /// SIGTERM and SIGINT, the first as something to wait for, the second as the end.
 struct Signals {
     arrived: UnixStream,
+    /// Set before `arrived` is readable, and without that by a signal that comes while they are being caught.
+    asked: Arc<AtomicBool>,
 }
 
 impl Signals {
@@ -246,7 +248,7 @@ impl Signals {
             signal_hook::low_level::pipe::register(signal, sent.try_clone().map_err(failed)?)
                 .map_err(failed)?;
         }
-        Ok(Self { arrived })
+        Ok(Self { arrived, asked })
     }
 
     /// Returns when a signal has come, or when a thread has ended that should not have.
@@ -261,10 +263,11 @@ impl Signals {
     fn has_come(&self) -> bool {
         use rustix::net::RecvFlags;
         let mut byte = [0u8; 1];
-        matches!(
-            rustix::net::recv(&self.arrived, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT),
-            Ok((1.., _))
-        )
+        self.asked.load(std::sync::atomic::Ordering::Relaxed)
+            || matches!(
+                rustix::net::recv(&self.arrived, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT),
+                Ok((1.., _))
+            )
     }
 }
 
