@@ -77,7 +77,8 @@ fn parameters_that_do_not_meet_are_explained() {
     assert_eq!(ran.code(), 14, "{}", ran.stderr);
     nvmf(&["identify", &plain.disk(), "--data-digest=offer"]).ok();
 
-    let ran = nvmf(&["identify", "nvme+rdma://127.0.0.1/nqn.2014-08.org.example:disk", "--json"]);
+    let elsewhere = "nvme+rdma://127.0.0.1/nqn.2014-08.org.example:disk";
+    let ran = nvmf(&["identify", elsewhere, "--transport", "tcp", "--json"]);
     assert_eq!((ran.error()["code"].as_str(), ran.code()), (Some("no-transport"), 15));
 }
 
