@@ -58,7 +58,7 @@ fn entries_of_subsystems_and_listeners() {
     assert_eq!(entry.trtype, TransportType::TCP);
     assert_eq!(entry.adrfam, AddressFamily::IPV4);
     assert_eq!(entry.subtype, SubsystemType::NVM);
-    assert_eq!(entry.treq().secure_channel(), SecureChannel::NOT_REQUIRED);
+    assert_eq!(entry.treq().secure_channel(), SecureChannel::NOT_SPECIFIED);
     assert!(entry.treq().sq_flow_control_disable_supported());
     assert_eq!((entry.portid.get(), entry.cntlid.get(), entry.asqsz.get()), (first, CNTLID_DYNAMIC, 128));
     assert_eq!(entry.trsvcid.as_str(), Some("4420"));
